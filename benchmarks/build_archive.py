@@ -39,6 +39,7 @@ from recorder.archive.schema import OHLC, PRICE, QTY, TIME, TRADES
 from recorder.archive.segment_tables import SegmentTables
 from recorder.archive.trades import MAX_ROWS
 from recorder.core.model import PRICE_SCALE, QTY_SCALE, Instrument
+from recorder.core.segment_names import MAIN_JOURNAL, SegmentName
 from recorder.disk import Disk
 from recorder.query.connect import connect
 from recorder.sandbox.market import CHARACTERS, REPEATED, SWEEP_SIZES, Character, character_of
@@ -106,7 +107,7 @@ def build(folder: Path, wanted: list[Wanted]) -> None:
     with locks.staging(layout, disk) as staging:
         tables = SegmentTables(layout, disk, staging=staging)
         tables.add(Branch(INSTRUMENTS), [(_start_us(YEARS[0]), instrument(one.character)) for one in wanted])
-        tables.write(1)
+        tables.write(SegmentName("", MAIN_JOURNAL, 1))
     with exports(folder) as (exact, plain):
         for number, one in enumerate(wanted):
             pair = one.character.pair.symbol
@@ -257,7 +258,7 @@ def publish(data: Path) -> None:
         rows = archive.sql(text, to="arrow", decimals=True, pair=PUBLISHED, **ends).cast(OHLC)
     folder = data / "ohlc" / "timeframe=1m" / f"year={year}"
     folder.mkdir(parents=True)
-    footer = Footer("ohlc", segments=(2,))
+    footer = Footer("ohlc", segments=(SegmentName("", MAIN_JOURNAL, 2),))
     write_stream([rows], OHLC, footer, folder, Disk(), named=(2, 2))
 
 

@@ -26,6 +26,7 @@ from recorder.archive.parquet import write, write_new
 from recorder.archive.schema import PRICE, QTY, TIME, TRADES
 from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import Instrument
+from recorder.core.segment_names import MAIN_JOURNAL, SegmentName
 from recorder.disk import Disk
 from recorder.query import catalogue
 from recorder.query.connect import connect
@@ -90,7 +91,7 @@ def build(data: Path, file: Path, rows: int) -> None:
         )
         tables = SegmentTables(layout, disk, staging=staging)
         tables.add(Branch(INSTRUMENTS), [(START_US, instrument)])
-        tables.write(1)
+        tables.write(SegmentName("", MAIN_JOURNAL, 1))
 
 
 def market(rows: int) -> pa.Table:

@@ -184,7 +184,7 @@ def main() -> None:
     if sys.argv[1:2] == ["run"]:
         from recorder import cli  # noqa: PLC0415
 
-        vars(app)["Intervals"] = functools.partial(app.Intervals, upkeep_s=UPKEEP_S)
+        vars(app)["Intervals"] = functools.partial(app.Intervals, maintenance_s=UPKEEP_S)
         cli.main()
         return
     parser = argparse.ArgumentParser()

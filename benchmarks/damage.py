@@ -28,6 +28,7 @@ from recorder.archive.open_archive import opened
 from recorder.archive.segment_tables import SegmentTables
 from recorder.archive.trades import TradeArchive
 from recorder.core.model import Candle, Event, Trade
+from recorder.core.segment_names import MAIN_JOURNAL, SegmentName
 from recorder.disk import Disk
 
 PAIR = "BTC/USD"
@@ -46,7 +47,7 @@ def build(data: Path, dataset: Dataset, *, older: bool) -> Path:
             tables = SegmentTables(layout, Disk(), staging=archive.staging)
             branch = Branch(dataset, "1m" if dataset == OHLC else None)
             tables.add(branch, [_row(dataset, number) for number in range(ROWS)])
-            tables.write(1)
+            tables.write(SegmentName("", MAIN_JOURNAL, 1))
     (path,) = (path for path in layout.folder(dataset).rglob("*.parquet") if digest_in(path.name))
     return path.rename(path.with_name(f"{path.name.rpartition('-')[0]}.parquet")) if older else path
 

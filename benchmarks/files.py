@@ -39,6 +39,7 @@ from recorder.archive.trades import TradeArchive
 from recorder.config import Config
 from recorder.core.event_kinds import EventKind
 from recorder.core.model import TIMEFRAMES, Candle, Trade
+from recorder.core.segment_names import MAIN_JOURNAL, SegmentName
 from recorder.disk import Disk
 from recorder.ingest.commit import enough
 from recorder.ingest.trade_index import BATCH_TRADES
@@ -166,15 +167,15 @@ def of_table(segments: Segments, branch: Branch, rows: pa.Table, drains: int) ->
     """Count a table without ids: a file a drain."""
     counted = Counted()
     for drain in range(drains):
-        counted.appended += segments.append(branch, rows, segment=drain + 1) > 0
-        while compact_segments(segments, branch, today=BEGAN.date(), drained_to=drain + 1) is not None:
+        counted.appended += segments.append(branch, rows, segment=SegmentName("", MAIN_JOURNAL, drain + 1)) > 0
+        while compact_segments(segments, branch, today=BEGAN.date(), drained_to={MAIN_JOURNAL: drain + 1}) is not None:
             counted.merged += 1
         with segments.locked(branch):
             counted.most = max(counted.most, len(segments.files(branch)))
     with segments.locked(branch):
         held = segments.files(branch)
     counted.live, counted.size = len(held), sum(file.size for file in held)
-    while compact_segments(segments, branch, today=NEXT_YEAR, drained_to=drains) is not None:
+    while compact_segments(segments, branch, today=NEXT_YEAR, drained_to={MAIN_JOURNAL: drains}) is not None:
         pass
     with segments.locked(branch):
         counted.settled = len(segments.files(branch))

@@ -23,6 +23,7 @@ from recorder.archive.layout import Layout
 from recorder.archive.open_archive import create
 from recorder.archive.parquet import OpenFile
 from recorder.archive.segment_tables import SegmentTables
+from recorder.core.segment_names import SegmentName
 from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.kraken import records
@@ -76,7 +77,7 @@ def main() -> None:
                 for table, parts in record.tables().items():
                     for value, rows in parts.items():
                         tables.add(Branch(BY_NAME[table], value), rows)
-            tables.write(1)
+            tables.write(SegmentName("", MARKET_JOURNAL, 1))
             drained_s = time.process_time() - began
             while compact_segments(tables.segments, Branch(QUOTES, PAIR), today=date(9999, 1, 1)):
                 pass

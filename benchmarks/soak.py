@@ -2,7 +2,7 @@
 
 A sandbox in a process of its own, a recorder in another, and a backfill beside it now and then. The seed decides what
 is thrown and when; how the processes meet it is up to the machine. Two faults are left out, because each wants minutes
-of calm before the end: ids that never existed (tests/end_to_end/test_matrix.py) and the edge's 403.
+of calm before the end: ids that never existed (tests/end_to_end/test_ids_and_times.py) and the edge's 403.
 
 With --calm one recorder lives long, as it does at its users': one kill -9 after a sixth of the time, a fault every
 twenty seconds or so, a burst every three minutes, drains and syncs as by default, the pace of one request a second for
@@ -37,10 +37,11 @@ from typing import Final
 
 from benchmarks.exchange import Exchange, Wanted, cpu_s
 from recorder.archive import read_trades
+from recorder.archive.datasets import BY_NAME
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.ops import archive_status
-from recorder.sandbox.fault_injection import rest_faults, websocket_faults
+from recorder.sandbox import rest_faults, websocket_faults
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.request_log import LoggedRequest
 from recorder.sandbox.throttle import CALM_S, FORMS, Throttle
@@ -256,7 +257,7 @@ def live_files(data: Path) -> set[str]:
     found: set[str] = set()
     for folder, folders, names in os.walk(data):
         if folder == str(data):
-            folders[:] = [name for name in folders if name in {"trades", "ohlc", "events", "instruments"}]
+            folders[:] = [name for name in folders if name in BY_NAME]
         else:
             found.update(f"{folder}/{name}" for name in names if name.endswith(".parquet"))
     return found

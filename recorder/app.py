@@ -30,7 +30,7 @@ from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.archive.trades import TradeArchive
 from recorder.clock import Clock, SystemClock
 from recorder.collectors.candles import CandleCollector
-from recorder.collectors.connections import PAIRS_A_LINE, Connections
+from recorder.collectors.connections import PAIRS_PER_CONNECTION, Connections
 from recorder.collectors.exchange_status import ExchangeStatus, StatusPoller
 from recorder.collectors.first_listing import first_listing
 from recorder.collectors.pair_list import LISTING_S, SOON_S, PairList
@@ -83,7 +83,7 @@ from recorder.runtime.notes import Notes
 from recorder.runtime.waiting import first_of
 
 THREADS: Final = 9
-"""One blocking thread each for journal, drain, repair, upkeep, memory, reconcile, disk space, survey and reload."""
+"""One blocking thread each for journal, drain, repair, maintenance, memory, reconcile, disk space and usage, reload."""
 
 log = structlog.get_logger()
 
@@ -92,17 +92,17 @@ log = structlog.get_logger()
 class Intervals:
     """Intervals in seconds that are not configurable, and the pairs per connection; tests use smaller values."""
 
-    upkeep_s: float = UPKEEP_S
+    maintenance_s: float = UPKEEP_S
     listing_s: float = LISTING_S
     listing_soon_s: float = SOON_S
-    pairs_a_line: int = PAIRS_A_LINE
+    pairs_per_connection: int = PAIRS_PER_CONNECTION
 
 
 @dataclass(slots=True)
 class Stop:
-    """Requests to end a run: ``asked`` drains first, ``hurried`` leaves the drain to the next start."""
+    """Requests to end a run: ``requested`` drains first, ``hurried`` leaves the drain to the next start."""
 
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    requested: asyncio.Event = field(default_factory=asyncio.Event)
     hurried: asyncio.Event = field(default_factory=asyncio.Event)
     served: bool = False
     """Whether the exchange acknowledged a subscription or answered a poll while it ran."""
@@ -113,9 +113,9 @@ class Stop:
 
     def signal(self) -> None:
         """Handle one signal: the first asks to stop, the second hurries."""
-        if self.asked.is_set():
+        if self.requested.is_set():
             self.hurried.set()
-        self.asked.set()
+        self.requested.set()
 
     def on_signals(self) -> None:
         """Handle SIGTERM and SIGINT of this process from now on."""
@@ -131,7 +131,7 @@ async def record(
     clock: Clock | None = None,
     disk: Disk | None = None,
     random: Random | None = None,
-    rhythm: Intervals | None = None,
+    intervals: Intervals | None = None,
     source: ConfigSource | None = None,
 ) -> None:
     """Record until ``stop`` is requested. ``source`` is where ``config`` was read, to read it again on request.
@@ -144,15 +144,17 @@ async def record(
     in_use = f"another recorder holds the archive {layout.data}: stop it first, or record elsewhere with --data"
     with (
         ThreadPoolExecutor(THREADS, "recorder") as threads,
-        open_archive.opened(layout, disk, alone=layout.lock, in_use=in_use) as archive,
+        open_archive.opened(layout, disk, alone=layout.lock, in_use=in_use, journals=True) as archive,
         contextlib.ExitStack() as opened,
     ):
         asyncio.get_running_loop().set_default_executor(threads)
         guard = Guard()
         opened.callback(guard.rest)
         opened.enter_context(looked_at_first(guard.look))
-        above = await asyncio.to_thread(highest, layout)
-        journal = Journal(layout.data, disk, staging=archive.staging, now_ns=clock.wall_ns(), above=above)
+        highest_number = await asyncio.to_thread(highest, layout)
+        journal = Journal(
+            layout.data, disk, staging=archive.staging, now_ns=clock.wall_ns(), above=highest_number, archive=archive.id
+        )
         opened.callback(journal.close)
         # Every thread must have finished with the journal and the staging folder before these are closed and removed.
         opened.callback(threads.shutdown)
@@ -163,9 +165,9 @@ async def record(
         await patiently(clock, lambda: asyncio.to_thread(rebuild, ledger, archive, journal, quarantined))
         await asyncio.to_thread(guard.rest)
         await asyncio.to_thread(process_setup.release_memory)
-        dice = random or Random()  # noqa: S311 -- spreads retries
-        basis = _Foundation(disk, clock, dice, archive, journal, ledger, quarantined)
-        await _run(config, stop, basis, rhythm or Intervals(), source or ConfigSource(lambda: config))
+        generator = random or Random()  # noqa: S311 -- spreads retries
+        foundation = _Foundation(disk, clock, generator, archive, journal, ledger, quarantined)
+        await _run(config, stop, foundation, intervals or Intervals(), source or ConfigSource(lambda: config))
 
 
 def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal, quarantined: QuarantinedPairs) -> None:
@@ -212,15 +214,15 @@ class _Foundation:
     quarantined: QuarantinedPairs
 
 
-async def _run(config: Config, stop: Stop, basis: _Foundation, rhythm: Intervals, source: ConfigSource) -> None:
+async def _run(config: Config, stop: Stop, foundation: _Foundation, intervals: Intervals, source: ConfigSource) -> None:
     """Record until ``stop`` is requested; nothing is recorded if that happens before the pairs are known."""
-    layout, clock, metrics, inbox = basis.archive.layout, basis.clock, Metrics(), Inbox()
+    layout, clock, metrics, inbox = foundation.archive.layout, foundation.clock, Metrics(), Inbox()
     notes, pace = Notes(inbox, clock), Pace(config.exchange.requests_per_second)
     metrics.pace.set_function(lambda: pace.per_s)
-    pulse = Heartbeat(layout.data, inbox, clock=clock, metrics=metrics, notifier=Notifier())
+    heartbeat = Heartbeat(layout.data, inbox, clock=clock, metrics=metrics, notifier=Notifier())
     async with (
         client_session(proxy_for(config.exchange.rest_url, config.exchange.proxy)) as client,
-        serve(config.ops, Face(metrics, pulse.state, pulse.about)),
+        serve(config.ops, Face(metrics, heartbeat.state, heartbeat.about)),
     ):
         http = Http(
             client,
@@ -228,14 +230,16 @@ async def _run(config: Config, stop: Stop, basis: _Foundation, rhythm: Intervals
             pace=pace,
             clock=clock,
             refused=note_refusals(notes, metrics),
-            ended=pulse.ended,
-            turns=SharedRateLimit(layout.turns, clock),
+            ended=heartbeat.ended,
+            rate_limit=SharedRateLimit(layout.rate_limit, clock),
         )
         metrics.rest_wait.set_function(http.paused_s)
-        pulse.asks(http.paused_s)
+        heartbeat.watch_requests(http.paused_s)
         context = Context(Exchange(http, notes, metrics=metrics), inbox, notes, metrics, clock)
-        run = _Run(config, basis, context, pulse, client, pace=pace, rhythm=rhythm, source=source, stop=stop)
-        await run.until_stopped()
+        run = _Run(
+            config, foundation, context, heartbeat, client, pace=pace, intervals=intervals, source=source, stop=stop
+        )
+        await run.run()
 
 
 class _Run:
@@ -244,42 +248,48 @@ class _Run:
     def __init__(
         self,
         config: Config,
-        basis: _Foundation,
+        foundation: _Foundation,
         context: Context,
-        pulse: Heartbeat,
+        heartbeat: Heartbeat,
         client: aiohttp.ClientSession,
         *,
         pace: Pace,
-        rhythm: Intervals,
+        intervals: Intervals,
         source: ConfigSource,
         stop: Stop,
     ) -> None:
-        self._config, self._basis, self._context, self._pulse, self._stop = config, basis, context, pulse, stop
-        archive, ledger, clock = basis.archive, basis.ledger, basis.clock
-        self._tables = SegmentTables(archive.layout, basis.disk, staging=archive.staging)
+        self._config, self._foundation, self._context, self._heartbeat, self._stop = (
+            config,
+            foundation,
+            context,
+            heartbeat,
+            stop,
+        )
+        archive, ledger, clock = foundation.archive, foundation.ledger, foundation.clock
+        self._tables = SegmentTables(archive.layout, foundation.disk, staging=archive.staging)
         self._listings = InstrumentArchive(self._tables)
-        self._roster = roster = PairList(
+        self._pair_list = pair_list = PairList(
             config.pairs,
             context,
-            listing_s=rhythm.listing_s,
-            soon_s=rhythm.listing_soon_s,
+            listing_s=intervals.listing_s,
+            soon_s=intervals.listing_soon_s,
             last_id=lambda pair: ledger.of(pair).spans.last or 0,
         )
-        pairs = roster.instruments
-        self._sound = sound = HealthyPairs(pairs, basis.quarantined)
-        basis.quarantined.measured(context.metrics)
+        pairs = pair_list.instruments
+        self._healthy = healthy = HealthyPairs(pairs, foundation.quarantined)
+        foundation.quarantined.measured(context.metrics)
         repair = Repair(
             ledger,
-            Fetcher(ledger, archive, context.exchange, instruments=sound, clock=clock, metrics=context.metrics),
+            Fetcher(ledger, archive, context.exchange, instruments=healthy, clock=clock, metrics=context.metrics),
             context,
-            instruments=sound,
+            instruments=healthy,
             history_from_us=config.trades.backfill_from,
-            earlier_names=roster.earlier_names,
+            earlier_names=pair_list.earlier_names,
             damaged=self._damaged,
         )
         self._hole_seen = repair.hole_seen
         self._commit = Commit(
-            basis.journal,
+            foundation.journal,
             ledger,
             context,
             sync_every_s=config.journal.sync_every,
@@ -289,89 +299,89 @@ class _Run:
         reconcile = Reconcile(
             ledger,
             archive,
-            basis.journal,
+            foundation.journal,
             context,
             planner=repair,
             drain_soon=self._commit.drain_due,
-            quarantined=basis.quarantined,
-            look_s=rhythm.upkeep_s,
+            quarantined=foundation.quarantined,
+            look_s=intervals.maintenance_s,
         )
         drainer = self._drainer()
         self._drain = DrainSchedule(
             drainer,
-            basis.journal,
+            foundation.journal,
             self._commit,
             every_s=config.drain_every_s,
             pairs=pairs,
             drained=reconcile.drained,
             clock=clock,
         )
-        upkeep = Maintenance(
+        maintenance = Maintenance(
             archive,
-            basis.disk,
+            foundation.disk,
             context,
             keep_s=config.journal.keep,
-            now_s=pulse.now_s,
-            round_s=rhythm.upkeep_s,
-            quarantined=basis.quarantined,
+            now_s=heartbeat.now_s,
+            round_s=intervals.maintenance_s,
+            quarantined=foundation.quarantined,
         )
-        self._space = DiskSpaceWatch(
+        self._disk_space = DiskSpaceWatch(
             archive.layout,
-            basis.disk,
+            foundation.disk,
             context,
             history_waits=lambda waits: repair.hold_history(waits=waits),
-            full=stop.asked.set,
-            raw=upkeep.raw,
+            full=stop.requested.set,
+            raw=maintenance.raw,
         )
-        ohlc = CandleCollector(
-            context, instruments=pairs, wanted=candles(config), unknown=lambda _: roster.refresh_soon()
+        candle_collector = CandleCollector(
+            context, instruments=pairs, wanted=candles(config), unknown=lambda _: pair_list.refresh_soon()
         )
-        live = LiveSettings(pace, ohlc, self._commit, upkeep, drainer, self._drain, repair)
-        roster.tell(ohlc, self._drain, repair)
+        live = LiveSettings(pace, candle_collector, self._commit, maintenance, drainer, self._drain, repair)
+        pair_list.subscribe(candle_collector, self._drain, repair)
         self._tasks: list[Task] = [
-            roster,
+            pair_list,
             repair,
-            upkeep,
+            maintenance,
             reconcile,
-            self._space,
-            CertifyDays(ledger, archive, context, now_s=pulse.now_s, round_s=rhythm.upkeep_s),
-            DiskUsage(archive.layout.data, self._space, context),
+            self._disk_space,
+            CertifyDays(ledger, archive, context, now_s=heartbeat.now_s, round_s=intervals.maintenance_s),
+            DiskUsage(archive.layout.data, self._disk_space, context),
             RenumberedPairs(
-                ledger, archive, context, instruments=pairs, settled=reconcile.drained, round_s=rhythm.upkeep_s
+                ledger, archive, context, instruments=pairs, settled=reconcile.drained, round_s=intervals.maintenance_s
             ),
-            pulse,
-            ohlc,
-            Reload(config, source, roster, live.apply),
-            *self._collectors(client, rhythm.pairs_a_line),
+            heartbeat,
+            candle_collector,
+            Reload(config, source, pair_list, live.apply),
+            *self._collectors(client, intervals.pairs_per_connection),
         ]
 
     def _drainer(self) -> Drainer:
         return Drainer(
-            self._basis.journal,
-            self._basis.archive,
+            self._foundation.journal,
+            self._foundation.archive,
             self._tables,
             keep_raw=self._config.journal.keep > 0,
-            latest_s=self._pulse.latest_s,
+            latest_s=self._heartbeat.latest_s,
             metrics=self._context.metrics,
-            told=self._context.notes.told,
-            quarantined=self._basis.quarantined,
+            report_once=self._context.notes.report_once,
+            quarantined=self._foundation.quarantined,
         )
 
     def _damaged(self, pair: str, error: Exception) -> None:
-        layout, ledger = self._basis.archive.layout, self._basis.ledger
-        self._basis.quarantined.found({pair: diagnose(layout, pair, error)}, of=sum(1 for _ in ledger))
+        layout, ledger = self._foundation.archive.layout, self._foundation.ledger
+        self._foundation.quarantined.found({pair: diagnose(layout, pair, error)}, of=sum(1 for _ in ledger))
 
-    def _collectors(self, client: aiohttp.ClientSession, pairs_a_line: int) -> list[Task]:
+    def _collectors(self, client: aiohttp.ClientSession, pairs_per_connection: int) -> list[Task]:
         """Return the tasks that request and receive trades, and subscribe them to changes of the pair list."""
-        config, ledger, context, roster = self._config, self._basis.ledger, self._context, self._roster
-        pairs, sound = roster.instruments, self._sound
+        config, ledger, context, pair_list = self._config, self._foundation.ledger, self._context, self._pair_list
+        pairs, healthy = pair_list.instruments, self._healthy
         promises = Promises(
             ledger,
             context,
-            now_s=self._pulse.now_s,
-            latest_s=self._pulse.latest_s,
-            earlier_names=roster.earlier_names,
-            recorded=self._recorded_here,
+            now_s=self._heartbeat.now_s,
+            latest_s=self._heartbeat.latest_s,
+            earlier_names=pair_list.earlier_names,
+            recorded=self._is_recorded_here,
             served=self._stop.serve,
         )
         poll = PollCollector(
@@ -379,40 +389,53 @@ class _Run:
             context,
             instruments=pairs,
             promises=promises,
-            refresh_soon=roster.refresh_soon,
+            refresh_soon=pair_list.refresh_soon,
             everything=not config.trades.stream,
             served=self._stop.serve,
-            rests=self._basis.quarantined.is_paused,
+            is_paused=self._foundation.quarantined.is_paused,
         )
-        standing = ExchangeStatus(context.notes)
-        tail = CatchUp(ledger, context, instruments=sound)
-        lines = Connections(
+        exchange_status = ExchangeStatus(context.notes)
+        catch_up = CatchUp(ledger, context, instruments=healthy)
+        connections = Connections(
             pairs,
             lambda: dial(client, config.exchange.ws_url),
             context,
-            listeners=Listeners(promises, poll, standing, roster.refresh_soon),
-            attempts=AttemptLimit(self._basis.archive.layout.attempts, context.clock),
-            random=self._basis.random,
-            pairs_a_line=pairs_a_line,
+            listeners=Listeners(promises, poll, exchange_status, pair_list.refresh_soon),
+            attempts=AttemptLimit(self._foundation.archive.layout.attempts, context.clock),
+            random=self._foundation.random,
+            pairs_per_connection=pairs_per_connection,
             channel=replace(TRADES, params=config.exchange.subscribe_params),
         )
-        roster.tell(poll, lines)
-        confirm = ConfirmDays(ledger, tail, instruments=sound, now_s=self._pulse.now_s, clock=context.clock)
-        far_ids = FarIds(ledger, tail, instruments=sound, clock=context.clock, hole_seen=self._hole_seen)
-        anchors = Anchors(ledger, context, instruments=sound, promised=promises.made_some, tail=tail)
-        always: list[Task] = [poll, StatusPoller(context, standing), confirm, anchors, ClockWatch(context), far_ids]
+        pair_list.subscribe(poll, connections)
+        confirm_days = ConfirmDays(
+            ledger, catch_up, instruments=healthy, now_s=self._heartbeat.now_s, clock=context.clock
+        )
+        far_ids = FarIds(ledger, catch_up, instruments=healthy, clock=context.clock, hole_seen=self._hole_seen)
+        anchors = Anchors(ledger, context, instruments=healthy, promised=promises.made_some, catch_up=catch_up)
+        always: list[Task] = [
+            poll,
+            StatusPoller(context, exchange_status),
+            confirm_days,
+            anchors,
+            ClockWatch(context),
+            far_ids,
+        ]
         if not config.trades.stream:
             return always
-        self._pulse.listen(lines.silent_s, lines.wait_s)
-        return [*always, lines, SilentPairWatch(ledger, context, instruments=sound, tail=tail, stream=lines)]
+        self._heartbeat.watch_stream(connections.silent_s, connections.wait_s)
+        return [
+            *always,
+            connections,
+            SilentPairWatch(ledger, context, instruments=healthy, catch_up=catch_up, stream=connections),
+        ]
 
-    def _recorded_here(self, pair: str, trade_id: int) -> bool:
+    def _is_recorded_here(self, pair: str, trade_id: int) -> bool:
         """Return whether an archived trade came from the exchange; False while the pair's files cannot be trusted."""
-        if self._basis.quarantined.is_paused(pair):
+        if self._foundation.quarantined.is_paused(pair):
             return False
-        return read_trades.recorded(self._basis.archive.coverage, pair, trade_id)
+        return read_trades.recorded(self._foundation.archive.coverage, pair, trade_id)
 
-    async def until_stopped(self) -> None:
+    async def run(self) -> None:
         """Record until a stop is requested, then end each task in the order in which a trade passes through them."""
         listed, mistake = False, None
         async with asyncio.TaskGroup() as group:
@@ -420,10 +443,10 @@ class _Run:
             # takes.
             committing = group.create_task(self._commit.run())
             try:
-                listed = await first_listing(self._roster, self._context, self._listings, stop=self._stop.asked)
+                listed = await first_listing(self._pair_list, self._context, self._listings, stop=self._stop.requested)
             except ConfigError as error:  # raised below, so that it is not wrapped in an exception group
                 mistake = error
-            draining = await self._recorded(group) if listed else None
+            draining = await self._record_until_stopped(group) if listed else None
             committing.cancel()
             await asyncio.wait([committing])
             await self._commit.flush()
@@ -433,27 +456,31 @@ class _Run:
                 draining.cancel()
         if mistake is not None:
             raise mistake
-        self._space.check()
+        self._disk_space.check()
         if listed:
-            log.info("stopped", pairs=len(self._roster.instruments))
+            log.info("stopped", pairs=len(self._pair_list.instruments))
 
-    async def _recorded(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
+    async def _record_until_stopped(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
         """Run the recording tasks until a stop is requested; return the drain task, which continues."""
-        self._introduce()
+        self._announce()
         interruptible = [group.create_task(task.run()) for task in self._tasks]
         draining = group.create_task(self._drain.run())
-        await self._stop.asked.wait()
-        self._pulse.stopping()
+        await self._stop.requested.wait()
+        self._heartbeat.stopping()
         log.info("stopping: draining the journal; a second signal leaves that to the next start")
         for running in interruptible:
             running.cancel()
         await asyncio.wait(interruptible)
         return draining
 
-    def _introduce(self) -> None:
+    def _announce(self) -> None:
         """Log what is recorded from now on, and pass it to the metrics and the service manager."""
-        pairs, ledger = self._roster.instruments, self._basis.ledger
+        pairs, ledger = self._pair_list.instruments, self._foundation.ledger
         self._context.metrics.watch(ledger, pairs)
-        for said, told in start_message.lines(self._config, self._basis.archive.layout.data, ledger, list(pairs)):
-            log.info(said, **told)
-        self._pulse.begun(Parts(pairs, self._commit, self._drain, self._space, self._basis.quarantined))
+        for event, fields in start_message.lines(
+            self._config, self._foundation.archive.layout.data, ledger, list(pairs)
+        ):
+            log.info(event, **fields)
+        self._heartbeat.recording(
+            Parts(pairs, self._commit, self._drain, self._disk_space, self._foundation.quarantined)
+        )

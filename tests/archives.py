@@ -34,6 +34,7 @@ from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken import records
+from tests.segments import named
 
 START = datetime(2025, 11, 10, 12, tzinfo=UTC)
 """A moment at which a bar of every timeframe up to 4h begins."""
@@ -196,7 +197,7 @@ class Written:
             last = lasts.get((pair, session), 0)
             parts.append(SessionPart(pair, session, None, last, 0, None, None, ended_us, ended_us))
         self._quotes.add(Branch(QUOTE_SESSIONS), parts)
-        self._quotes.write(next(self._segment))
+        self._quotes.write(named(next(self._segment), journal=MARKET_JOURNAL))
 
     def published(self, candles: Sequence[Candle], *, seen: datetime = START) -> None:
         """Archive candles of the exchange as one answer of that moment brought them, a file for each folder."""
@@ -235,7 +236,7 @@ class Written:
     def _store(self, table: pa.Table, name: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         number = next(self._segment)
-        footer = Footer(name, segments=(number,))
+        footer = Footer(name, segments=(named(number),))
         write_stream([table], table.schema, footer, folder, Disk(), named=(number, number))
 
     def merge(self, name: str) -> None:
@@ -246,7 +247,7 @@ class Written:
                 aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
                 aside.mkdir()
                 merged = pa.concat_tables([pq.read_table(path, partitioning=None) for path in paths])
-                footer = Footer(name, segments=(next(self._segment),))
+                footer = Footer(name, segments=(named(next(self._segment)),))
                 with writer(str(aside / f"{uuid.uuid4().hex}.parquet"), merged.schema, footer) as parquet:
                     parquet.write_table(merged)
                 for born in folder.glob(SCHEMA_FILE):
@@ -272,7 +273,7 @@ class Written:
             status=status,
         )
         self._tables.add(Branch(INSTRUMENTS), [(int(valid_from.timestamp()) * 1_000_000, instrument)])
-        self._tables.write(next(self._segment))
+        self._tables.write(named(next(self._segment)))
 
     def journalled(self, rows: Sequence[Trade]) -> None:
         """Receive trades: they are durable in the journal, and nowhere else."""

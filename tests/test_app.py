@@ -23,6 +23,7 @@ from recorder.ingest.quarantined_pairs import QuarantinedPairs
 from recorder.journal import segment
 from tests.builders import PAIR, T0_US, frame, shop, trades
 from tests.clocks import settle_until
+from tests.segments import named
 from tests.servers import Serve
 
 
@@ -51,7 +52,7 @@ def test_what_is_known_of_ids_is_rebuilt_from_events_and_closed_segments(tmp_pat
         opened.archive.append(PAIR, [*trades(1, 3), *trades(9, 10)])
         tables = SegmentTables(opened.layout, opened.disk, staging=opened.layout.staging)
         tables.add(Branch(EVENTS), [event(1, EventKind.VOID, PAIR, first_id=4, last_id=5)])
-        tables.write(1)
+        tables.write(named(1))
         opened.journal.append([segment.encode_note(2, "confirmed", pair=PAIR, last_id=10, until_us=77)])
         opened.journal.append([segment.encode_note(3, "void", pair=PAIR, first_id=7, last_id=7)])
     with shop(tmp_path) as opened:
@@ -69,7 +70,7 @@ def test_a_damaged_file_of_events_is_named_and_stops_nothing(
         tables = SegmentTables(opened.layout, opened.disk, staging=opened.layout.staging)
         for number in (1, 2):
             tables.add(Branch(EVENTS), [event(number, EventKind.VOID, PAIR, first_id=3 + number, last_id=3 + number)])
-            tables.write(number)
+            tables.write(named(number))
         damaged = min((tmp_path / "events" / "year=1970").glob("0*.parquet"))
         damaged.write_bytes(b"not Parquet")
         ledger = Ledger()
@@ -84,7 +85,7 @@ async def test_a_journal_that_was_lost_gives_no_number_again_that_the_archive_na
     with shop(tmp_path) as opened:
         tables = SegmentTables(opened.layout, opened.disk, staging=opened.layout.staging)
         tables.add(Branch(EVENTS), [event(1, EventKind.CONNECTED)])
-        tables.write(41)
+        tables.write(named(41))
     shutil.rmtree(tmp_path / "journal")
     stop = app.Stop()
     stop.signal()
@@ -93,9 +94,7 @@ async def test_a_journal_that_was_lost_gives_no_number_again_that_the_archive_na
     assert [segment.number_of(path) for path in segment.segments(tmp_path / "journal")] == [42]
 
 
-async def test_what_cannot_be_read_before_it_is_known_what_to_record_is_journalled_at_once(
-    tmp_path: Path, serve: Serve
-) -> None:
+async def test_unreadable_input_before_the_first_listing_is_journalled_at_once(tmp_path: Path, serve: Serve) -> None:
     async def odd(_: web.Request) -> web.Response:
         return web.Response(body=b'{"error":[],"result":[5]}')
 
@@ -124,7 +123,7 @@ async def test_an_archive_that_is_held_is_refused_before_anything_is_touched(tmp
 async def test_the_first_signal_asks_and_the_second_hurries() -> None:
     stop = app.Stop()
     stop.signal()
-    assert stop.asked.is_set()
+    assert stop.requested.is_set()
     assert not stop.hurried.is_set()
     stop.signal()
     await asyncio.wait_for(stop.hurried.wait(), 1)

@@ -18,6 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from recorder.archive import archive_id
 from recorder.archive.candles import CandleArchive
 from recorder.archive.datasets import DATASETS, EVENTS, INSTRUMENTS, Branch
 from recorder.archive.segment_tables import SegmentTables
@@ -30,6 +31,7 @@ from recorder.version import __version__
 from tests.archive.listings import BTC
 from tests.archive.rows import archive
 from tests.powercut import Unsynced
+from tests.segments import ARCHIVE, named
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
 LINES = re.findall(r"```jsonl\n(.*?)```", DOCUMENT, re.DOTALL)[0].encode().splitlines()
@@ -58,6 +60,8 @@ def came(line: bytes) -> bytes:
 def data(tmp_path: Path) -> Path:
     """An archive made from the document's journal."""
     data = tmp_path / "data"
+    data.mkdir()
+    (data / archive_id.FILE).write_text(json.dumps({"id": ARCHIVE, "inode": 1}))
     with archive(data, Unsynced()) as opened:
         entries = [segment.decode(line) for line in LINES]
         rows = [row for entry in entries for row in records.trades(entry)]
@@ -71,8 +75,8 @@ def data(tmp_path: Path) -> Path:
                     candles.take(answer.candles(), entry.recv_ns // 1000)
                 case Note() as note:
                     tables.add(Branch(EVENTS), [note.event()])
-        tables.write(7)
-        Journal(data, Unsynced(), staging=opened.staging, now_ns=1762776000000000000).close()
+        tables.write(named(7))
+        Journal(data, Unsynced(), staging=opened.staging, now_ns=1762776000000000000, archive=opened.id).close()
     return data
 
 
@@ -106,6 +110,7 @@ def test_a_segment_begins_with_the_line_that_the_example_shows(data: Path) -> No
     expected = json.loads(LINES[0])
     written = json.loads(path.read_bytes().splitlines()[0])
     expected["payload"] |= {"number": 1, "writer": f"kraken-recorder {__version__}"}
+    assert list(written["payload"]) == list(expected["payload"])
     assert written | {"crc32": 0} == expected | {"crc32": 0}
 
 

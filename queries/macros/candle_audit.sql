@@ -28,6 +28,14 @@ WHERE o.pair = symbol
     AND (start IS NULL OR o.time >= utc_moment(start))
     AND (stop IS NULL OR o.time < utc_moment(stop));
 
+-- Do the candles built from one pair's trades equal those that the exchange published, interval by interval?
+--
+-- $pair       VARCHAR             the v2 symbol, 'BTC/USD'
+-- $timeframe  VARCHAR = 1m        one of 1m 5m 15m 30m 1h 4h 1d 1w 15d
+-- $start      TIMESTAMPTZ = NULL  the first interval is the first that begins at or after it; NULL: all
+-- $stop       TIMESTAMPTZ = NULL  the last interval is the last that begins before it; NULL: all
+--
+-- by time
 CREATE OR REPLACE MACRO candle_audit(pair, timeframe, start := NULL, stop := NULL) AS TABLE
 WITH
 -- Bars of trades, including those without trades in between, filled as the exchange fills them.

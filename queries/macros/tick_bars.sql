@@ -1,10 +1,6 @@
 -- What are one pair's exact bars of a fixed number of trades each?
 --
 -- tick_bars(pair, size, start, stop)
---   pair   the v2 symbol, 'BTC/USD'
---   size   trades in a bar
---   start  only trades from this time on; NULL or left out: open end
---   stop   only trades before this time; NULL or left out: open end
 --
 -- tick_bars(pair, time, time_end, first_id, last_id, open, high, low, close, vwap, volume, amount, count, buy_volume,
 --           complete, missing_trades)
@@ -37,6 +33,14 @@ WINDOW before AS (ORDER BY u.first_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRE
 CREATE OR REPLACE MACRO so_far(ids_before, counts, first_id, last_id, id) AS
     coalesce(ids_before + CASE WHEN counts THEN least(id, last_id) - first_id + 1 ELSE 0 END, 0);
 
+-- What are one pair's bars of a fixed number of trades each?
+--
+-- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
+-- $size   BIGINT = 1000       how many trades a bar has
+-- $start  TIMESTAMPTZ = NULL  only trades from this time on; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  only trades before this time; NULL: all
+--
+-- by first_id, without pair
 CREATE OR REPLACE MACRO tick_bars(pair, size, start := NULL, stop := NULL) AS TABLE
 WITH
 unheld AS (

@@ -1,11 +1,7 @@
 -- What are one pair's exact bars of any width and origin, and how many trades may be missing in each?
 --
 -- time_bars(pair, width, start, stop, origin, filled)
---   pair    the v2 symbol, 'BTC/USD'
---   width   the length of a bar, '7 minutes' or an INTERVAL; months and years have no fixed length and are rejected
---   start   the first bar is the first that begins at or after start; NULL or left out: open end
---   stop    the last bar is the last that begins before stop; NULL or left out: open end
---   origin  a time at which a bar begins; NULL or left out: 1970-01-01 UTC, as in candles()
+--   width   months and years have no fixed length and are rejected
 --   filled  true: a bar without trades between two with trades has a row too, whether these are in the range or outside
 --           it; left out: it has none. Bars are not filled up to one in which no trade can have been made, before 2011
 --           or more than a year in the future
@@ -27,6 +23,16 @@
 -- promise, to the next stored trade the price is unknown. Bars are never cut by start and stop, and a part of a range
 -- has the same bars as the whole.
 
+-- What are one pair's bars of any width, beginning at any time?
+--
+-- $pair    VARCHAR             the v2 symbol, 'BTC/USD'
+-- $width   INTERVAL = 1 hour   the length of a bar, '7 minutes'
+-- $start   TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
+-- $stop    TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
+-- $origin  TIMESTAMPTZ = NULL  a time at which a bar begins; NULL: 1970-01-01 UTC
+-- $filled  BOOLEAN = false     also bars without trades
+--
+-- by time, without pair
 CREATE OR REPLACE MACRO time_bars(pair, width, start := NULL, stop := NULL, origin := NULL, filled := false) AS TABLE
 WITH
 traded AS (

@@ -2,10 +2,8 @@
 --
 -- volume_bars(pair, size, start, stop)  size in the base currency: a bar ends when this volume has been traded
 -- dollar_bars(pair, size, start, stop)  size in the quote currency, of any pair
---   pair   the v2 symbol, 'BTC/USD'
 --   size   a number with at most 8 decimals
---   start  the first bar is the first whose first trade was made at or after it; NULL or left out: open end
---   stop   the last bar is the last whose first trade was made before it; NULL or left out: open end
+--   start  a bar begins with its first trade
 --
 -- Columns as in tick_bars(), except
 --   complete        the bar is full and begins where the previous one ends, or at midnight; false if it touches a gap,
@@ -117,8 +115,24 @@ WHERE (start IS NULL OR b.time >= utc_moment(start))
     AND (stop IS NULL OR b.time < utc_moment(stop))
 ORDER BY b.first_id;
 
+-- What are one pair's bars of a fixed volume each?
+--
+-- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
+-- $size   DECIMAL             how much of the base currency a bar has
+-- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
+--
+-- by first_id, without pair
 CREATE OR REPLACE MACRO volume_bars(pair, size, start := NULL, stop := NULL) AS TABLE
 FROM measured_bars(pair, size, CASE WHEN t.qty < 1e12 THEN t.qty ELSE 0::DECIMAL(28, 8) END, start, stop);
 
+-- What are one pair's bars of a fixed amount of quote currency each?
+--
+-- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
+-- $size   DECIMAL             how much of the quote currency a bar has
+-- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
+--
+-- by first_id, without pair
 CREATE OR REPLACE MACRO dollar_bars(pair, size, start := NULL, stop := NULL) AS TABLE
 FROM measured_bars(pair, size, coalesce(trade_amount(t.price, t.qty), 0), start, stop);

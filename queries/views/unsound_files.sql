@@ -4,7 +4,8 @@
 --
 -- Plain globs trust folder names: they would count such rows twice, or for another pair. recorder.connect() checks this
 -- before each query; other readers of the folder should query this view first. Reads only footers, no rows, except
--- whole files of instruments, whose footers do not reveal copies. `recorder verify` finds more: it reads everything.
+-- whole files of tables whose rows have a key of their own, as listings: a segment may bring several files of these, so
+-- that footers do not reveal copies. `recorder verify` finds more: it reads everything.
 
 CREATE OR REPLACE VIEW unsound_files AS
 WITH
@@ -16,14 +17,7 @@ footer AS (
         parts[-3] AS partition,
         string_split(parts[-2], '=')[2] AS period,
         CASE WHEN key = 'recorder'::BLOB THEN decode(value)::JSON END AS content
-    FROM parquet_kv_metadata([
-        getvariable('recorder_data') || '/trades/*/*/*.parquet',
-        getvariable('recorder_data') || '/ohlc/*/*/*.parquet',
-        getvariable('recorder_data') || '/events/*/*.parquet',
-        getvariable('recorder_data') || '/instruments/*.parquet',
-        getvariable('recorder_data') || '/quotes/*/*/*.parquet',
-        getvariable('recorder_data') || '/quote_sessions/*/*.parquet'
-    ])
+    FROM parquet_kv_metadata(getvariable('recorder_globs'))
     WHERE parts[-1] != 'schema.parquet'
 ),
 placed AS (
@@ -32,14 +26,11 @@ placed AS (
         partition,
         period,
         content ->> 'table' AS holds,
-        CASE
-            WHEN parts[-2] = 'instruments' THEN 'instruments'
-            WHEN partition IN ('events', 'quote_sessions') THEN partition
-            ELSE parts[-4]
-        END AS lies_among,
+        -- The last folder that is no partition.
+        regexp_extract(file, '([^/=]+)(/[^/=]+=[^/]*)*/[^/]+$', 1) AS lies_among,
         'pair=' || url_encode(content ->> 'pair') AS belongs_in,
         from_json(content -> 'spans', '["BIGINT[]"]') AS spans,
-        from_json(content -> 'segments', '["BIGINT"]') AS segments
+        from_json(content -> 'segments', '["JSON"]') AS segments
     FROM footer
     WHERE content IS NOT NULL
 ),
@@ -57,19 +48,29 @@ reached AS (
         ) AS before
     FROM held
 ),
-brought AS (
-    SELECT file, parse_dirpath(file) AS folder, unnest(segments) AS segment
-    FROM placed
-    WHERE lies_among != 'instruments'
-),
-again AS (
-    SELECT file, segment, min(file) OVER (PARTITION BY folder, segment) AS other
-    FROM brought
-    WHERE segment > 0
-),
 listed AS (
     SELECT filename AS file, min(filename) OVER (PARTITION BY md5(content)) AS other
-    FROM read_blob(getvariable('recorder_data') || '/instruments/*.parquet')
+    FROM read_blob(getvariable('recorder_keyed_globs'))
+),
+journalled AS (
+    SELECT file, unnest(segments) AS named
+    FROM placed ANTI JOIN listed USING (file)
+),
+brought AS (
+    -- In files of version 1 a segment is a bare number, of the main journal, and 0 is no segment.
+    SELECT
+        file,
+        concat_ws('/', named ->> 'archive', coalesce(named ->> 'journal', 'journal')) AS journal,
+        unnest(coalesce(from_json(named -> 'numbers', '["BIGINT"]'), [TRY_CAST(named AS BIGINT)])) AS number
+    FROM journalled
+),
+again AS (
+    SELECT
+        file,
+        format('{}/{}', journal, number) AS segment,
+        min(file) OVER (PARTITION BY parse_dirpath(file), journal, number) AS other
+    FROM brought
+    WHERE number > 0
 )
 SELECT file, format('holds {}, and lies among {}', holds, lies_among) AS problem
 FROM placed

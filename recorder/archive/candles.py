@@ -97,8 +97,8 @@ class CandleArchive:
             new += [(seen_us if was is None else max(seen_us, was.seen_us + 1), candle) for candle, was in changed]
             revised = [_revised(seen_us, candle, was.content) for candle, was in changed if was is not None]
         self._tables.add(Branch(OHLC, candles[0].timeframe), new)
-        told = revised if lost is None else [_lost(seen_us, candles[0], *lost), *revised]
-        return AddedCandles(len(new), tuple(told), unreadable)
+        events = revised if lost is None else [_lost(seen_us, candles[0], *lost), *revised]
+        return AddedCandles(len(new), tuple(events), unreadable)
 
     def _known(self, candles: Sequence[Candle]) -> _Series:
         """Return the remembered series; read it from the archive if necessary. Raises CorruptFile."""

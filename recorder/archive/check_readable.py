@@ -53,12 +53,12 @@ class Probe:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
                 )
-            asked, answers = self._child.stdin, self._child.stdout
-            if asked is None or answers is None:
+            requests, answers = self._child.stdin, self._child.stdout
+            if requests is None or answers is None:
                 raise AssertionError("both are pipes")
             with contextlib.suppress(BrokenPipeError):
-                asked.write(json.dumps([str(path.absolute()), rows, list(words)]).encode() + b"\n")
-                asked.flush()
+                requests.write(json.dumps([str(path.absolute()), rows, list(words)]).encode() + b"\n")
+                requests.flush()
             answer = answers.readline()
             if answer:
                 return answer == _SURVIVED

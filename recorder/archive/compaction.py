@@ -7,10 +7,11 @@ folder is built in staging, with hard links to the files that stay; it is checke
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ from recorder.archive.ordered_merge import Batches, in_order, in_row_order, key
 from recorder.archive.parquet import SET_APART, FileFacts, OpenFile, check_digest
 from recorder.archive.segment_tables import Segments
 from recorder.archive.trades import TradeArchive
+from recorder.core.segment_names import SegmentName
 from recorder.core.trade_ids import Spans, joined
 from recorder.disk import Disk
 from recorder.errors import CorruptFile, UnreadableFile
@@ -105,7 +107,8 @@ def compact(archive: TradeArchive, pair: str, *, today: date, now_s: float | Non
             ids = Spans(run.span for run in runs)
             named = runs[0].span.first, runs[-1].span.last
             with replacing(archive.layout, archive.disk, branch, leaf, merged) as built:
-                footer = Footer(TRADES.name, pair, tuple(runs), promise=archive.promise_of(pair, held))
+                promise = archive.promise_of(pair, held)
+                footer = Footer(TRADES.name, pair, tuple(runs), promise=promise, archive=archive.id)
                 rows = file_rows(TRADES, merged, first=first_id)
                 written = parquet.write_stream(rows, TRADES.columns, footer, built, archive.disk, named=named)
                 check_ids(written, ids)
@@ -114,24 +117,30 @@ def compact(archive: TradeArchive, pair: str, *, today: date, now_s: float | Non
 
 
 def compact_segments(
-    segments: Segments, branch: Branch, *, today: date, now_s: float | None = None, drained_to: int = 0
+    segments: Segments,
+    branch: Branch,
+    *,
+    today: date,
+    now_s: float | None = None,
+    drained_to: Mapping[str, int] = MappingProxyType({}),
 ) -> Compacted | None:
     """Do the next merge of a branch of a table without ids, if one is worth it; the rows stay the same.
 
-    Segments up to ``drained_to`` have been removed from the journal and cannot be drained again, so their numbers are
-    left out of the new footer, except the highest, which keeps files in order. Raises CorruptFile, leaving the archive
-    unchanged.
+    Segments up to ``drained_to``, a number for each journal, have been removed from it and cannot be drained again, so
+    their names are left out of the new footer, except the one with the highest number, which keeps files in order.
+    Raises CorruptFile, leaving the archive unchanged.
     """
     layout, dataset = segments.layout, branch.dataset
     with segments.locked(branch):
         held = sorted(segments.files(branch), key=_last_segment)
         duplicate_files.check(duplicate_files.same_segments(dataset, held))
         for leaf, merged in _worth_it(layout, branch, held, today, now_s):
-            numbers = sorted({number for file in merged for number in file.footer.segments})
-            kept = tuple(number for number in numbers if number > drained_to) or tuple(numbers[-1:])
-            named = numbers[0], numbers[-1]
+            names = sorted({name for file in merged for name in file.footer.segments}, key=_number)
+            kept = [name for name in names if name.number > drained_to.get(name.journal, 0)] or names[-1:]
+            named = (names[0].number, names[-1].number) if names else (0, 0)
             with replacing(layout, segments.disk, branch, leaf, merged) as built:
-                footer, rows = Footer(dataset.name, segments=kept), file_rows(dataset, merged)
+                footer = Footer(dataset.name, segments=tuple(kept), archive=segments.id)
+                rows = file_rows(dataset, merged)
                 written = parquet.write_stream(rows, dataset.columns, footer, built, segments.disk, named=named)
                 _check_rows(written, dataset, merged)
             return Compacted(branch, len(merged), sum(file.rows for file in merged))
@@ -192,7 +201,11 @@ def first_id(file: FileFacts) -> int:
 
 
 def _last_segment(file: FileFacts) -> int:
-    return max(file.footer.segments, default=0)
+    return max(map(_number, file.footer.segments), default=0)
+
+
+def _number(name: SegmentName) -> int:
+    return name.number
 
 
 def _opener(path: Path, dataset: Dataset, size: int) -> Batches:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from recorder.archive import schema
 from recorder.core import session_parts
+from recorder.core.segment_names import MAIN_JOURNAL
 
 Period = Literal["year", "date"]
 """The part of the UTC time by which a table is split, and the key of its folders: ``year=2025``,
@@ -35,10 +36,8 @@ NO_PARTITION: Final = "__none__"
 name for null is not used because pandas cannot read a column of names that contains a null."""
 SCHEMA_FILE: Final = "schema.parquet"
 """The name of that file."""
-MAIN_JOURNAL: Final = "journal"
-"""The folder of the journal that the daemon drains."""
 MARKET_JOURNAL: Final = "journal_market"
-"""The folder of the journal of what comes many times as often as trades, and must never delay them."""
+"""The journal of what comes many times as often as trades, and must never delay them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +51,12 @@ class Dataset:
 
     Rows with ids are identified by them; others by the journal segment they were drained from, or with ``by_key`` by
     their own values, so that a new row of a segment that was written before is still added. ``stamp`` is the column
-    with the time at which such a row came. ``journal`` is the folder of the journal that the rows come from, and
+    with the time at which such a row came. ``journal`` is the journal that the rows come from, None for every one, and
     ``keep_s`` how many seconds they are retained; None is forever. ``fold`` joins rows of one segment, in the order of
     arrival, that become a single row.
+
+    ``noun`` is what reports call the rows. ``merged_by`` are the first columns of ``order``, by which `recorder merge`
+    tells whether a row of another archive is stored here; a table without any is not merged by this rule.
     """
 
     name: str
@@ -69,9 +71,15 @@ class Dataset:
     has_ids: bool = field(default=False, compare=False)
     by_key: bool = field(default=False, compare=False)
     stamp: str | None = field(default=None, compare=False)
-    journal: str = field(default=MAIN_JOURNAL, compare=False)
+    journal: str | None = field(default=MAIN_JOURNAL, compare=False)
     keep_s: float | None = field(default=None, compare=False)
     fold: Callable[[Sequence[Any]], list[Any]] | None = field(default=None, repr=False, compare=False)
+    noun: str = field(default="rows", compare=False)
+    merged_by: tuple[str, ...] = field(default=(), compare=False)
+
+    def comes_from(self, journal: str) -> bool:
+        """Return whether a drain of this journal may write rows of the table."""
+        return self.journal is None or self.journal == journal
 
     def period_of(self, moment: date) -> str | None:
         """Return the name of the period of a UTC time or day; None if the table has no periods.
@@ -124,6 +132,8 @@ OHLC: Final = Dataset(
     partition="timeframe",
     period="year",
     stamp="seen",
+    noun="candles",
+    merged_by=("pair", "time"),
 )
 EVENTS: Final = Dataset(
     "events",
@@ -136,6 +146,7 @@ EVENTS: Final = Dataset(
     encodings={"time": "delta", "kind": "words", "pair": "words"},
     period="year",
     stamp="time",
+    journal=None,
 )
 INSTRUMENTS: Final = Dataset(
     "instruments",
@@ -162,6 +173,7 @@ QUOTES: Final = Dataset(
     period="year",
     stamp="received",
     journal=MARKET_JOURNAL,
+    noun="quotes",
 )
 QUOTE_SESSIONS: Final = Dataset(
     "quote_sessions",
@@ -185,12 +197,18 @@ QUOTE_SESSIONS: Final = Dataset(
     period="year",
     stamp="seen",
     journal=MARKET_JOURNAL,
+    noun="sessions of quotes",
     fold=session_parts.joined,
 )
 
 DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS, QUOTES, QUOTE_SESSIONS)
 BY_NAME: Final[Mapping[str, Dataset]] = {dataset.name: dataset for dataset in DATASETS}
 WITHOUT_IDS: Final = tuple(dataset for dataset in DATASETS if not dataset.has_ids)
+
+
+def journals() -> tuple[str, ...]:
+    """Return the names of all journals that rows come from, the main one first."""
+    return tuple(dict.fromkeys([MAIN_JOURNAL, *(one.journal for one in DATASETS if one.journal is not None)]))
 
 
 def remedy(path: Path | str) -> str:

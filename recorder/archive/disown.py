@@ -30,8 +30,6 @@ from recorder.core.model import Trade
 from recorder.core.trade_ids import Run, Span, Spans, joined
 from recorder.errors import CorruptFile
 
-NOTED: Final = 0
-"""Segment number in the footer of events that no journal brought."""
 KEPT_ROWS: Final = 10_000
 """Rows that are quarantined together, some 3 MB as text."""
 
@@ -66,7 +64,7 @@ def disown(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int, reason:
                     left = Spans(part for run in file.footer.runs for part in ids.missing(run.span))
                     if left:
                         runs = tuple(_runs(_rows(file, left), pair))
-                        footer = Footer(TRADES.name, pair, runs, promise=promise)
+                        footer = Footer(TRADES.name, pair, runs, promise=promise, archive=archive.id)
                         named = runs[0].span.first, runs[-1].span.last
                         written = parquet.write_stream(
                             _rows(file, left), TRADES.columns, footer, built, archive.disk, named=named
@@ -97,7 +95,7 @@ def note(archive: TradeArchive, claims: Sequence[Knowledge], *, now_us: int) -> 
     if claims:
         events = [event(now_us, evidence.kind(one), one.pair, **evidence.detail(one)) for one in claims]
         segments = Segments(archive.layout, archive.disk, staging=archive.staging)
-        segments.add(Branch(EVENTS), EVENTS.build(events), segment=NOTED)
+        segments.add(Branch(EVENTS), EVENTS.build(events), segment=None)
 
 
 class _Reclaiming:

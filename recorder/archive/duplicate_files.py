@@ -16,6 +16,7 @@ from recorder.archive.datasets import SCHEMA_FILE, Dataset
 from recorder.archive.integrity import Finding, check_place, misspelled_folders
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import FileFacts, read_facts
+from recorder.core.segment_names import SegmentName
 from recorder.core.trade_ids import Run, Span
 from recorder.errors import UnsoundFile
 
@@ -37,17 +38,17 @@ def same_ids(held: Iterable[tuple[Run, Path]]) -> list[Finding]:
 def same_segments(dataset: Dataset, files: Iterable[FileFacts]) -> list[Finding]:
     """Return findings for files of a table without ids that contain rows of other files.
 
-    A segment brings one file to a folder. In a table ``by_key``, for merges, whose number is 0, and across folders, it
-    may bring more: there only a byte-for-byte copy of another file is known to be a duplicate.
+    A segment brings one file to a folder. In a table ``by_key`` and across folders it may bring more, and merges bring
+    rows of no segment: there only a byte-for-byte copy of another file is known to be a duplicate.
     """
     found: dict[tuple[Path, Path], Finding] = {}
-    brought: dict[tuple[Path, int], Path] = {}
-    alike: dict[tuple[int, int, tuple[int, ...]], list[Path]] = {}
+    brought: dict[tuple[Path, SegmentName], Path] = {}
+    alike: dict[tuple[int, int, tuple[SegmentName, ...]], list[Path]] = {}
     for facts in sorted(files, key=_path):
         path = facts.path
         for segment in facts.footer.segments if not dataset.by_key else ():
             other = brought.setdefault((path.parent, segment), path)
-            if segment > 0 and other != path:
+            if other != path:
                 found.setdefault((other, path), _duplicate_finding(path, f"segment {segment}", other))
         if facts.rows:
             alike.setdefault((facts.size, facts.rows, facts.footer.segments), []).append(path)

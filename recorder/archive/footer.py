@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from recorder.archive import schema_versions
 from recorder.archive.datasets import remedy
 from recorder.archive.schema_versions import WRITER
 from recorder.core.evidence import Promise
+from recorder.core.segment_names import MAIN_JOURNAL, SegmentName
 from recorder.core.trade_ids import Run, Span
 from recorder.errors import UnsoundFile
 from recorder.lazy_imports import pc
@@ -26,16 +29,18 @@ _TODAYS: Final = -1
 class Footer:
     """The recorder's metadata of a file: ``runs`` and ``promise`` for tables with ids, ``segments`` for those without.
 
-    ``promise`` is that of the pair when the file was written, so that its folder keeps it wherever it is moved.
+    ``archive`` is the id of the archive that wrote the file; files of older releases name none. ``promise`` is that of
+    the pair when the file was written, so that its folder keeps it wherever it is moved.
     ``version`` is the schema version of a file that was read; files are always written in the current version.
     """
 
     table: str
     pair: str | None = None
     runs: tuple[Run, ...] = ()
-    segments: tuple[int, ...] = ()
+    segments: tuple[SegmentName, ...] = ()
     version: int = _TODAYS
     promise: Promise | None = None
+    archive: str = ""
 
     def __post_init__(self) -> None:
         if self.version == _TODAYS:
@@ -54,12 +59,14 @@ class Footer:
     def encode(self) -> dict[bytes, bytes]:
         """Return the Parquet key-value metadata."""
         content: dict[str, Any] = {"schema": schema_versions.current(self.table), "table": self.table, "writer": WRITER}
+        if self.archive:
+            content["archive"] = self.archive
         if self.pair is not None:
             content["pair"] = self.pair
         if self.runs:
             content["spans"] = [[run.span.first, run.span.last, run.first_us, run.last_us] for run in self.runs]
         if self.segments:
-            content["segments"] = list(self.segments)
+            content["segments"] = _by_journal(self.segments)
         if self.promise is not None:
             content["promise"] = msgspec.to_builtins(self.promise)
         return {FOOTER_KEY: json.dumps(content, separators=(",", ":")).encode()}
@@ -76,11 +83,37 @@ class Footer:
                 table=content["table"],
                 pair=content.get("pair"),
                 runs=tuple(_run(content["pair"], *ends) for ends in content.get("spans", ())),
-                segments=tuple(content.get("segments", ())),
+                segments=tuple(_segments(content.get("segments", []))),
                 promise=msgspec.convert(content.get("promise"), Promise | None),
+                archive=msgspec.convert(content.get("archive", ""), str),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:  # of unexpected JSON
             raise UnsoundFile(path, "is none of ours: it carries no footer of this archive", remedy(path)) from error
+
+
+class _Named(msgspec.Struct):
+    """Segments of one journal, as a footer names them; the archive is null where no id is known."""
+
+    archive: str | None
+    journal: str
+    numbers: list[int]
+
+
+def _by_journal(segments: Iterable[SegmentName]) -> list[dict[str, Any]]:
+    grouped = groupby(sorted(segments), key=lambda name: (name.archive, name.journal))
+    return [
+        msgspec.to_builtins(_Named(archive or None, journal, [name.number for name in names]))
+        for (archive, journal), names in grouped
+    ]
+
+
+def _segments(content: object) -> Iterator[SegmentName]:
+    """Yield the segments that a footer names; in version 1 they are bare numbers, and 0 is no segment."""
+    for one in msgspec.convert(content, list[int | _Named]):
+        if isinstance(one, _Named):
+            yield from (SegmentName(one.archive or "", one.journal, number) for number in one.numbers)
+        elif one > 0:
+            yield SegmentName("", MAIN_JOURNAL, one)
 
 
 def held_runs(table: pa.Table, pair: str) -> tuple[Run, ...]:

@@ -15,7 +15,8 @@ from typing import Final
 from urllib.parse import unquote
 
 from recorder.archive import datasets
-from recorder.archive.datasets import MAIN_JOURNAL, NO_PARTITION, SCHEMA_FILE, TRADES, Branch, Dataset
+from recorder.archive.datasets import NO_PARTITION, SCHEMA_FILE, TRADES, Branch, Dataset
+from recorder.core.segment_names import MAIN_JOURNAL, raw_folder
 from recorder.disk import check_link, folders_in, listing
 from recorder.errors import NoSuchArchive, UnlistedFolder, UnsoundFile, UsageError
 
@@ -39,21 +40,33 @@ class Layout:
                     "a pattern: put the archive elsewhere"
                 )
         self.data = data
-        self.journal = data / MAIN_JOURNAL
-        self.raw = data / "raw"
+        self.journal = self.journal_dir(MAIN_JOURNAL)
+        self.raw = self.raw_dir(MAIN_JOURNAL)
         self.quarantine = data / "quarantine"
         self.trades = self.folder(TRADES)
         self.staging = data / ".staging"
         self.exchange = data / ".staging" / "exchange"
         self.locks = data / ".locks"
         self.lock = data / ".lock"
-        self.turns = data / ".locks" / "requests.turns"
+        self.rate_limit = data / ".locks" / "requests.turns"
         self.attempts = data / ".locks" / "connections.turns"
 
     @property
     def exists(self) -> bool:
         """Whether there is an archive here."""
         return self.trades.is_dir()
+
+    def journal_dir(self, journal: str) -> Path:
+        """Return the folder of a journal's segments."""
+        return self.data / journal
+
+    def raw_dir(self, journal: str) -> Path:
+        """Return the folder of a journal's retired segments."""
+        return self.data / raw_folder(journal)
+
+    def journal_lock(self, journal: str) -> Path:
+        """Return the lock of the one process that writes a journal and drains it."""
+        return self.lock if journal == MAIN_JOURNAL else self.locks / f"{journal}.lock"
 
     def pair_dir(self, pair: str) -> Path:
         """Return the partition of ``pair``. The name is percent-encoded, so no pair can leave the archive."""

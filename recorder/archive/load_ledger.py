@@ -55,13 +55,13 @@ def load(
     *,
     coverage: Coverage | None = None,
     pairs: Sequence[str] | None = None,
-    told: Callable[[], StoredEvidence] | None = None,
+    read_evidence: Callable[[], StoredEvidence] | None = None,
 ) -> LoadResult:
     """Count the journal's claims and the archive's content and evidence in ``ledger``, for all pairs or for ``pairs``.
 
     The caller reads the journal and passes its ``claims``, which are consumed first. ``coverage`` is brought up to
-    date. ``told`` reads the events, if the caller caches them. Raises DiskError; StorageError if files keep changing as
-    they are read.
+    date. ``read_evidence`` reads the events, if the caller caches them. Raises DiskError; StorageError if files keep
+    changing as they are read.
     """
     _count(ledger, claims)
     held = Coverage(layout) if coverage is None else coverage
@@ -77,7 +77,7 @@ def load(
     archived = layout.pairs() if pairs is None else pairs
     with ThreadPoolExecutor(READERS, "footers") as readers:
         met = dict(zip(archived, readers.map(observe, archived), strict=True))
-    events = stored_evidence.read(layout) if told is None else told()
+    events = stored_evidence.read(layout) if read_evidence is None else read_evidence()
     wanted = None if pairs is None else {*pairs, *ledger}
     for one in events.knowledge():
         if wanted is None or one.pair in wanted:
@@ -93,11 +93,11 @@ def load(
     )
 
 
-def _restate_renumbered(ledger: Ledger, held: Coverage, events: StoredEvidence, sound: frozenset[str]) -> None:
-    """Count renumbered pairs anew from their files, if those are ``sound``, and from events."""
+def _restate_renumbered(ledger: Ledger, held: Coverage, events: StoredEvidence, readable: frozenset[str]) -> None:
+    """Count renumbered pairs anew from their files, if those are ``readable``, and from events."""
     renumbered = [pair for pair in ledger if ledger.of(pair).renumbered is not None]
     if renumbered:
-        restated = [(pair, _of_files(ledger.of(pair), held, sound=pair in sound)) for pair in renumbered]
+        restated = [(pair, _of_files(ledger.of(pair), held, readable=pair in readable)) for pair in renumbered]
         for one in events.knowledge():
             for pair, account in restated:
                 if one.pair == pair:
@@ -105,10 +105,10 @@ def _restate_renumbered(ledger: Ledger, held: Coverage, events: StoredEvidence, 
         ledger.restate(account for _, account in restated)
 
 
-def _of_files(account: PairLedger, held: Coverage, *, sound: bool) -> PairLedger:
+def _of_files(account: PairLedger, held: Coverage, *, readable: bool) -> PairLedger:
     """Return the ledger of a renumbered pair from its files: its journalled rows will be quarantined."""
     found = PairLedger(account.pair)
-    if sound:
+    if readable:
         files = undisturbed(lambda: held.files(account.pair), f"the files of {account.pair}")
         for run in (run for file in files for run in file.footer.runs):
             found.observe(run)

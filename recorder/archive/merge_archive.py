@@ -21,12 +21,12 @@ import pyarrow.compute as pc
 
 from recorder.archive import integrity, read_trades, stored_evidence, verify_tables
 from recorder.archive.coverage import Coverage
-from recorder.archive.datasets import INSTRUMENTS, OHLC, TRADES, Branch
+from recorder.archive.datasets import INSTRUMENTS, TRADES, Branch, Dataset
 from recorder.archive.footer import held_runs
 from recorder.archive.instrument_changes import as_archived
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout, period_of
-from recorder.archive.ordered_merge import Batches, in_order
+from recorder.archive.ordered_merge import Batches, in_order, key
 from recorder.archive.parquet import ROW_GROUP, SET_APART, FileFacts, OpenFile, read_facts
 from recorder.archive.segment_tables import Segments
 from recorder.archive.stored_evidence import DatedClaims
@@ -40,14 +40,12 @@ from recorder.core.trade_ids import Span, Spans
 from recorder.disk import Room, undisturbed
 from recorder.errors import CorruptFile, UnsoundFile
 
-SEGMENT: Final = 0
-"""Segment number in footers for rows that no journal segment of this archive brought: real segments begin at 1."""
 APPENDED_ROWS: Final = 100_000
 """Trades written at once, some 100 MB as objects: as many as a drain writes."""
 TIDY_FILES: Final = 8
 """Files written before they are merged, as in a backfill: a long history would otherwise create thousands."""
-CANDLE_ROWS: Final = ROW_GROUP
-"""Candles collected before they are written together."""
+WRITTEN_ROWS: Final = ROW_GROUP
+"""Rows of a table without ids that are collected before they are written together."""
 _BATCH: Final = 32_768
 _STRICT: Final = ("price", "qty", "side", "ord_type")
 """Fields that the exchange reports identically on every interface; a difference is a disagreement."""
@@ -81,12 +79,12 @@ def promises(ours: Layout, theirs: Layout) -> Callable[[str], Promise | None]:
 
     Our own files are left out: their promise is read when they are appended to. Raises UnknownVersion, StorageError.
     """
-    told = [stored_evidence.read(layout) for layout in (ours, theirs)]
+    both = [stored_evidence.read(layout) for layout in (ours, theirs)]
 
     @functools.cache
     def promised(pair: str) -> Promise | None:
         told_by_files = undisturbed(lambda: _promised_in(theirs, pair), f"the files of {pair}")
-        return evidence.earliest(*(one.promise(pair) for one in told), *told_by_files)
+        return evidence.earliest(*(one.promise(pair) for one in both), *told_by_files)
 
     return promised
 
@@ -134,9 +132,9 @@ class TradeMerge:
 
     def year(self, pair: str, leaf: Path) -> list[Finding]:
         """Add a year of ``pair``, the folder ``leaf`` of the other archive; return findings about files left out."""
-        with readable_files(leaf, pair) as (sound, findings):
-            size = max(1, _BATCH // max(1, len(sound)))
-            for rows in in_order(((file.facts.first_id, _opener(file, size)) for file in sound), TRADES.order):
+        with readable_files(leaf, pair) as (readable, findings):
+            size = max(1, _BATCH // max(1, len(readable)))
+            for rows in in_order(((file.facts.first_id, _opener(file, size)) for file in readable), TRADES.order):
                 self.add(pair, _each_once(rows))
         self.finish(pair)
         return findings
@@ -283,34 +281,57 @@ def _text(value: Any) -> str:  # noqa: ANN401 -- whatever a column holds
     return str(value.isoformat().replace("+00:00", "Z")) if hasattr(value, "isoformat") else str(value)
 
 
-def candles(
-    ours: Layout, segments: Segments | None, other: Layout, *, room: Callable[[], Room]
+def rows_of(
+    dataset: Dataset, ours: Layout, segments: Segments | None, other: Layout, *, room: Callable[[], Room]
 ) -> tuple[int, list[Finding]]:
-    """Add the candles of the ``other`` archive whose (pair, timeframe, time) is not stored, with their own ``seen``.
+    """Add the rows of a table of the ``other`` archive whose ``merged_by`` is not stored, exactly as they are there.
 
     Returns how many rows were added, or would be without ``segments``, and the findings about files, which are left
-    out. A stored candle stays as it is, whatever the other archive has. ``room`` measures our disk before each file is
+    out. A stored row stays as it is, whatever the other archive has. ``room`` measures our disk before each file is
     written; if space is low, DiskError states how many rows were added.
     """
     added = 0
     findings: list[Finding] = []
-    for branch in other.branches(OHLC):
+    for branch in other.branches(dataset):
         for leaf in other.leaves(branch):
             waiting: list[pa.Table] = []
             with contextlib.ExitStack() as stack:
                 theirs, unsound = verify_tables.opened(leaf, branch, stack)
                 findings += unsound
                 held = _ours_opened(ours.leaf(branch, period_of(leaf)), branch, stack)
-                for pair in _pairs(theirs):
-                    rows = _of_pair(theirs, pair, OHLC.columns)
-                    times = _of_pair(held, pair, pa.schema([OHLC.columns.field("time")]))["time"].combine_chunks()
-                    waiting.append(rows.filter(pc.invert(pc.is_in(rows["time"], value_set=times))))
-                    added += waiting[-1].num_rows
-                    if sum(part.num_rows for part in waiting) >= CANDLE_ROWS:
+                for fresh in _fresh_rows(dataset, theirs, held):
+                    waiting.append(fresh)
+                    added += fresh.num_rows
+                    if sum(part.num_rows for part in waiting) >= WRITTEN_ROWS:
                         _add(segments, branch, waiting, added, room)
                         waiting = []
             _add(segments, branch, waiting, added, room)
     return added, findings
+
+
+def _fresh_rows(dataset: Dataset, theirs: Sequence[OpenFile], held: Sequence[OpenFile]) -> Iterator[pa.Table]:
+    """Yield the rows of ``theirs`` whose key none of ``held`` has, in bounded memory: both are in order of keys."""
+    by = dataset.merged_by
+    keys = in_order(_ordered_files(held, pa.schema([dataset.columns.field(name) for name in by])), by)
+    stored = next(keys, None)
+    for rows in in_order(_ordered_files(theirs, dataset.columns), dataset.order):
+        last, fresh = key(by, rows, -1), rows
+        while stored is not None:
+            fresh = fresh.join(stored, list(by), join_type="left anti")
+            if key(by, stored, -1) >= last:  # the next rows may have these keys too
+                break
+            stored = next(keys, None)
+        if fresh.num_rows:
+            yield fresh.select(dataset.columns.names).cast(dataset.columns)
+
+
+def _ordered_files(files: Sequence[OpenFile], columns: pa.Schema) -> list[tuple[None, Batches]]:
+    size = max(1, _BATCH // max(1, len(files)))
+
+    def opener(file: OpenFile) -> Batches:
+        return lambda: (rows.cast(columns) for rows in file.read(size, columns=columns.names))
+
+    return [(None, opener(file)) for file in files]
 
 
 def listings(
@@ -321,7 +342,7 @@ def listings(
     *,
     room: Callable[[], Room],
 ) -> tuple[int, list[Finding]]:
-    """Add the listings of pairs that have none in this archive. Returns and raises as :func:`candles` does.
+    """Add the listings of pairs that have none in this archive. Returns and raises as :func:`rows_of` does.
 
     ``late`` are rows from the other archive's journal, each with its time in µs: they count for pairs that have no row
     in its table.
@@ -334,8 +355,8 @@ def listings(
         parts = [columns.empty_table(), *(rows.cast(columns) for file in theirs for rows in file.read(_BATCH))]
     rows = pa.concat_tables(parts)
     fresh = rows.filter(pc.invert(pc.is_in(rows["pair"], value_set=known)))
-    told = frozenset((*known.to_pylist(), *pc.unique(fresh["pair"]).to_pylist()))
-    fresh = pa.concat_tables([fresh, _listed(late, told)])
+    listed_pairs = frozenset((*known.to_pylist(), *pc.unique(fresh["pair"]).to_pylist()))
+    fresh = pa.concat_tables([fresh, _listed(late, listed_pairs)])
     _add(segments, branch, [fresh], fresh.num_rows, room)
     return fresh.num_rows, findings
 
@@ -378,8 +399,7 @@ def _add(
     name = f"{branch.dataset.name} {branch.value}" if branch.value else branch.dataset.name
     if room is not None:
         _require(room, f"{name}: stopped with {found - rows:,} rows added")
-    # Added whatever is stored under this number, since all merges share it.
-    segments.add(branch, pa.concat_tables(waiting), segment=SEGMENT)
+    segments.add(branch, pa.concat_tables(waiting), segment=None)
 
 
 def _require(room: Callable[[], Room], stopped: str) -> None:
@@ -403,16 +423,3 @@ def _pairs(opened: Iterable[OpenFile]) -> list[str]:
             for pair in pc.unique(rows["pair"]).to_pylist()
         }
     )
-
-
-def _of_pair(opened: Iterable[OpenFile], pair: str, schema: pa.Schema) -> pa.Table:
-    """Return columns of the rows of one pair, a year at most; only row groups that may have some are read."""
-    found = [schema.empty_table()]
-    for file in opened:
-        limits = ((group, file.limits("pair", group)) for group in file.groups)
-        groups = [group for group, (first, last) in limits if first <= pair.encode() <= last]
-        found += (
-            rows.filter(pc.equal(rows["pair"], pair)).select(schema.names).cast(schema)
-            for rows in file.read(_BATCH, groups=groups, columns=list({*schema.names, "pair"}))
-        )
-    return pa.concat_tables(found)

@@ -40,7 +40,9 @@ class MergedMemory:
         ``now_us`` is µs since 1970 UTC. Raises UnsoundFile, UnreadableFile, StorageError, DiskError.
         """
         remembered = {one.day for one in self._ours.of(pair)}
-        days = [one for one in self._certified(pair) if one.day not in remembered and self._came(pair, one, brought)]
+        days = [
+            one for one in self._certified(pair) if one.day not in remembered and self._was_brought(pair, one, brought)
+        ]
         same = self._same(pair, days)
         if same:
             disown.note(self._archive, same, now_us=now_us)
@@ -49,10 +51,10 @@ class MergedMemory:
     def _certified(self, pair: str) -> Iterable[Certified]:
         """Return the other archive's valid certificates: the latest of each day."""
         begun_us = evidence.begun_us(self._their_claims.claims(pair))
-        told = sorted(self._theirs.of(pair, after_us=begun_us), key=lambda one: (one.day, one.revision))
-        return {one.day: one for one in told}.values()
+        certificates = sorted(self._theirs.of(pair, after_us=begun_us), key=lambda one: (one.day, one.revision))
+        return {one.day: one for one in certificates}.values()
 
-    def _came(self, pair: str, one: Certified, brought: Spans) -> bool:
+    def _was_brought(self, pair: str, one: Certified, brought: Spans) -> bool:
         span = Span(one.first_id, one.last_id)
         held = Spans(undisturbed(lambda: self._archive.coverage.spans(pair), f"the files of {pair}").within(span))
         return held.count() >= one.rows and all(brought.covers(part) for part in held)
@@ -68,7 +70,7 @@ class MergedMemory:
             held = undisturbed(functools.partial(self._held, pair, stretch), f"the files of {pair}")
             for one in (by_number[number] for number in range(stretch.first, stretch.last + 1)):
                 rows = held.get(one.day)
-                told = (one.rows, one.first_id, one.last_id, one.sha256)
-                if rows is not None and (rows.rows, rows.first_id, rows.last_id, rows.sha256) == told:
+                certified = (one.rows, one.first_id, one.last_id, one.sha256)
+                if rows is not None and (rows.rows, rows.first_id, rows.last_id, rows.sha256) == certified:
                     same.append(one)
         return same

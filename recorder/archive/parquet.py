@@ -378,10 +378,10 @@ def _not_opened(path: Path, error: OSError | ValueError) -> Exception:
         return error
     if isinstance(error, OSError) and error.errno is not None:
         return UnreadableFile(path, error.strerror or "", remedy(path))
-    said = on_one_line(error)
+    text = on_one_line(error)
     if isinstance(error, OSError):  # raised by pyarrow for a footer that it cannot parse
-        return UnsoundFile(path, f"has a damaged Parquet footer ({said})", remedy(path))
-    return UnsoundFile(path, f"is not a complete Parquet file ({said})", remedy(path))
+        return UnsoundFile(path, f"has a damaged Parquet footer ({text})", remedy(path))
+    return UnsoundFile(path, f"is not a complete Parquet file ({text})", remedy(path))
 
 
 def _not_read(file: OpenFile, error: Exception) -> Exception:

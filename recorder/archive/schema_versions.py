@@ -15,9 +15,10 @@ from recorder.errors import UnknownVersion
 from recorder.version import __version__
 
 FIRST: Final = 1
-SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"trades": 2}
-"""The versions that this release writes, by table name; other tables are at FIRST. Trades are at version 2 since their
-footers contain the promise of the pair: a release that does not know it would lose it in a compaction."""
+SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"trades": 2, "ohlc": 2, "events": 2, "instruments": 2}
+"""The versions that this release writes, by table name; other tables are at FIRST. In version 2 the footers of trades
+contain the promise of the pair, and those of the others the full names of segments: a release that does not know them
+would lose the one in a compaction, and mistake one segment for another. Rows are those of version 1."""
 WRITER: Final = f"kraken-recorder {__version__}"
 
 Upgrade: TypeAlias = Callable[[pa.Table], pa.Table]

@@ -15,13 +15,15 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import locks, parquet
-from recorder.archive.datasets import EVENTS, MAIN_JOURNAL, SCHEMA_FILE, WITHOUT_IDS, Branch, Dataset
+from recorder.archive import archive_id, locks, parquet
+from recorder.archive.datasets import EVENTS, SCHEMA_FILE, WITHOUT_IDS, Branch, Dataset
 from recorder.archive.footer import Footer
 from recorder.archive.integrity import check_place
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import SET_APART, FileFacts, read_facts
+from recorder.archive.readable_footers import readable_footers
 from recorder.archive.schema import REFUSED
+from recorder.core.segment_names import MAIN_JOURNAL, SegmentName
 from recorder.disk import Disk
 from recorder.errors import DiskError, TableUnusable, UnreadableFile, Unstorable, is_own
 
@@ -82,6 +84,7 @@ class Segments:
         self.layout = layout
         self.disk = disk
         self._staging = staging
+        self.id = archive_id.read(layout.data)
         self._facts: dict[Branch, dict[Path, FileFacts]] = {}
 
     @contextlib.contextmanager
@@ -100,7 +103,7 @@ class Segments:
             raise damaged[0]
         return found
 
-    def holds(self, dataset: Dataset, segment: int) -> bool:
+    def holds(self, dataset: Dataset, segment: SegmentName) -> bool:
         """Return whether the table has rows of that segment. A file that cannot be read does not count."""
         for branch in self.layout.branches(dataset):
             with self.locked(branch):
@@ -109,7 +112,7 @@ class Segments:
                 return True
         return False
 
-    def append(self, branch: Branch, rows: pa.Table, *, segment: int) -> int:
+    def append(self, branch: Branch, rows: pa.Table, *, segment: SegmentName) -> int:
         """Add the rows drained from ``segment``, durably; return how many were added.
 
         Folders that already have rows of the segment are left as they are.
@@ -124,8 +127,11 @@ class Segments:
                     added += part.num_rows
         return added
 
-    def add(self, branch: Branch, rows: pa.Table, *, segment: int) -> int:
-        """Add rows even if the segment already has some, for rows identified by a key; return how many were added."""
+    def add(self, branch: Branch, rows: pa.Table, *, segment: SegmentName | None) -> int:
+        """Add rows even if the segment already has some, or if they come from none; return how many were added.
+
+        For rows identified by a key, and for callers without a journal.
+        """
         with self.locked(branch):
             for leaf, part in self._parted(branch, rows):
                 self._write(branch, leaf, part, segment)
@@ -163,11 +169,12 @@ class Segments:
         for period in sorted(pc.unique(periods).to_pylist()):
             yield self.layout.leaf(branch, str(period)), rows.filter(pc.equal(periods, period))
 
-    def _write(self, branch: Branch, leaf: Path, rows: pa.Table, segment: int) -> None:
+    def _write(self, branch: Branch, leaf: Path, rows: pa.Table, segment: SegmentName | None) -> None:
         self.disk.make_dir(leaf)
-        footer = Footer(branch.dataset.name, segments=(segment,))
+        segments = () if segment is None else (segment,)
+        footer = Footer(branch.dataset.name, segments=segments, archive=self.id)
         rows = rows.sort_by([(name, "ascending") for name in branch.dataset.order])
-        named = segment, segment
+        named = (0, 0) if segment is None else (segment.number, segment.number)
         written = parquet.write_new(rows, footer, leaf, self.disk, named=named, staged_in=self._staging)
         self._facts.setdefault(branch, {})[written.path] = written
 
@@ -181,7 +188,7 @@ class SegmentTables:
 
     def __init__(self, layout: Layout, disk: Disk, *, staging: Path, journal: str = MAIN_JOURNAL) -> None:
         self.segments = Segments(layout, disk, staging=staging)
-        self._datasets = [dataset for dataset in WITHOUT_IDS if dataset.journal == journal]
+        self._datasets = [dataset for dataset in WITHOUT_IDS if dataset.comes_from(journal)]
         self._waiting: dict[Branch, Waiting] = {}
         self._singly = False
         self._forget: list[Callable[[], None]] = []
@@ -216,7 +223,7 @@ class SegmentTables:
         waiting = self._waiting.get(branch)
         return branch.dataset.columns.empty_table() if waiting is None else waiting.table()
 
-    def write(self, segment: int) -> int:
+    def write(self, segment: SegmentName) -> int:
         """Write the added rows, durably; return how many. Writes nothing if the segment was written before.
 
         Some events are found by comparing with archived rows, so events are written first. If another of these tables
@@ -242,7 +249,7 @@ class SegmentTables:
         self._waiting = {}
         return added
 
-    def _put(self, branch: Branch, rows: pa.Table, segment: int) -> int:
+    def _put(self, branch: Branch, rows: pa.Table, segment: SegmentName) -> int:
         dataset = branch.dataset
         others = (other for other in self._datasets if other != EVENTS)
         if dataset == EVENTS and any(self.segments.holds(other, segment) for other in others):
@@ -252,22 +259,11 @@ class SegmentTables:
 
 
 def highest(layout: Layout, journal: str = MAIN_JOURNAL) -> int:
-    """Return the highest segment of a journal that any footer names, 0 if there is none.
+    """Return the highest number of a segment of this journal that any footer names, 0 if there is none.
 
     A journal that was lost, or not copied with the archive, must not reuse that number: the drain would mistake the new
-    segment for an archived one. A file that cannot be read, or a folder that cannot be listed, does not count.
+    segment for an archived one. Other archives count too: segments may have been named by an earlier id of this one. A
+    file that cannot be read, or a folder that cannot be listed, does not.
     """
-    found = 0
-    for dataset in (dataset for dataset in WITHOUT_IDS if dataset.journal == journal):
-        for path in _listable(layout, dataset):
-            with contextlib.suppress(*SET_APART):
-                found = max(found, *read_facts(path).footer.segments, 0)
-    return found
-
-
-def _listable(layout: Layout, dataset: Dataset) -> Iterator[Path]:
-    """Yield the files of a table in the folders that can be listed."""
-    with contextlib.suppress(*SET_APART):
-        for branch in layout.branches(dataset):
-            with contextlib.suppress(*SET_APART):
-                yield from layout.files(branch)
+    footers = readable_footers(layout, (dataset for dataset in WITHOUT_IDS if dataset.comes_from(journal)))
+    return max((name.number for footer in footers for name in footer.segments if name.journal == journal), default=0)

@@ -100,7 +100,7 @@ class StoredEvidence:
 
     def absent(self, pair: str) -> AbsentIds:
         """Return the ids of ``pair`` that need not be stored, and why."""
-        void, unreadable = (told.get(pair, Spans()) for told in (self.void, self.unreadable))
+        void, unreadable = (spans.get(pair, Spans()) for spans in (self.void, self.unreadable))
         return AbsentIds(void, evidence.disowned(self.disownings(pair)), unreadable)
 
     def promise(self, pair: str) -> Promise | None:
@@ -127,17 +127,17 @@ class StoredEvidence:
         for claims in self._disownings.values():
             yield from claims
 
-    def add(self, told: Iterable[_Dated]) -> None:
+    def add(self, recorded: Iterable[_Dated]) -> None:
         """Add all recorded evidence, except what became obsolete when a pair was renumbered."""
-        told = list(told)
+        recorded = list(recorded)
         begun_us: dict[str, int] = {}
-        for _, one in (noted for file in told for noted in file[0]):
+        for _, one in (noted for file in recorded for noted in file[0]):
             if isinstance(one, NumberingSettled) and one.anew:
                 begun_us[one.pair] = max(one.time_us, begun_us.get(one.pair, 0))
-        for time_us, one in (noted for file in told for noted in file[0]):
+        for time_us, one in (noted for file in recorded for noted in file[0]):
             if isinstance(one, Dated) or time_us > begun_us.get(one.pair, -1):
                 self.know(one)
-        for pair, page in (page for file in told for page in file[1].items()):
+        for pair, page in (page for file in recorded for page in file[1].items()):
             after_us = begun_us.get(pair, page.first_us - 1)
             if page.first_us > after_us:
                 self.memories.setdefault(pair, CertifiedHistory()).update(page.memory)
@@ -146,23 +146,23 @@ class StoredEvidence:
                     if time_us > after_us:
                         self.know(one)
 
-    def know(self, told: Knowledge) -> None:
+    def know(self, claim: Knowledge) -> None:
         """Add one piece of evidence."""
-        match told:
+        match claim:
             case Void(pair, span):
                 self.void.setdefault(pair, Spans()).add(span)
             case Unreadable(pair, span):
                 self.unreadable.setdefault(pair, Spans()).add(span)
             case Certified(pair):
-                self.memories.setdefault(pair, CertifiedHistory()).add_day(told)
+                self.memories.setdefault(pair, CertifiedHistory()).add_day(claim)
             case Parked(pair, span):
                 self.parked.setdefault(pair, Spans()).add(span)
-            case Confirmed(pair) as told:
-                self._confirmed.setdefault(pair, set()).add(told)
-            case Promised(pair) | Anchored(pair) as told:
-                self._promises.setdefault(pair, set()).add(told)
-            case Disowned(pair) | Reclaimed(pair) | Renumbered(pair) | NumberingSettled(pair) as told:
-                self._disownings.setdefault(pair, set()).add(told)
+            case Confirmed(pair) as claim:
+                self._confirmed.setdefault(pair, set()).add(claim)
+            case Promised(pair) | Anchored(pair) as claim:
+                self._promises.setdefault(pair, set()).add(claim)
+            case Disowned(pair) | Reclaimed(pair) | Renumbered(pair) | NumberingSettled(pair) as claim:
+                self._disownings.setdefault(pair, set()).add(claim)
             case never:
                 assert_never(never)
 
@@ -172,7 +172,7 @@ class EvidenceReader:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._told: dict[Path, tuple[Stamp, _Dated]] = {}
+        self._by_file: dict[Path, tuple[Stamp, _Dated]] = {}
 
     def read(self) -> StoredEvidence:
         """Read the evidence of every pair, as the function :func:`read` does."""
@@ -182,12 +182,12 @@ class EvidenceReader:
         known, found = StoredEvidence(), dict[Path, tuple[Stamp, _Dated]]()
         for path in _files(self._layout, known):
             try:
-                now, seen = stamp(path), self._told.get(path)
+                now, seen = stamp(path), self._by_file.get(path)
                 found[path] = seen if seen and seen[0] == now else (now, _newest(path))
             except SET_APART as error:
                 known.findings.append(Finding.of(error))
-        self._told = found
-        known.add([told for _, told in found.values()])
+        self._by_file = found
+        known.add([recorded for _, recorded in found.values()])
         return known
 
 
@@ -197,7 +197,7 @@ class DatedClaims:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._lock = threading.Lock()
-        self._told: dict[Path, tuple[Stamp, list[Dated]]] = {}
+        self._by_file: dict[Path, tuple[Stamp, list[Dated]]] = {}
         self._claims: dict[str, frozenset[Dated]] = {}
 
     def claims(self, pair: str) -> frozenset[Dated]:
@@ -229,38 +229,38 @@ class DatedClaims:
             return
         for path in paths:
             try:
-                now, seen = stamp(path), self._told.get(path)
+                now, seen = stamp(path), self._by_file.get(path)
             except SET_APART:
                 continue
             changed |= seen is None or seen[0] != now
             found[path] = seen if seen is not None and seen[0] == now else (now, _claimed(path))
-        if changed or len(found) != len(self._told):
+        if changed or len(found) != len(self._by_file):
             claims: dict[str, set[Dated]] = {}
-            for _, told in found.values():
-                for one in told:
+            for _, of_file in found.values():
+                for one in of_file:
                     claims.setdefault(one.pair, set()).add(one)
             self._claims = {pair: frozenset(of_pair) for pair, of_pair in claims.items()}
-        self._told = found
+        self._by_file = found
 
 
 def _claimed(path: Path) -> list[Dated]:
     try:
-        told = [evidence.from_event(event) for event in _events(path, {}, _DATED)]
+        claims = [evidence.from_event(event) for event in _events(path, {}, _DATED)]
     except SET_APART:  # reported by verify and by readers of all evidence
         return []
-    return [one for one in told if isinstance(one, Dated)]
+    return [one for one in claims if isinstance(one, Dated)]
 
 
 def _newest(path: Path) -> _Dated:
     """Return the evidence in a file, with only the latest confirmation of each pair."""
     noted, pages = _noted(path)
-    told, confirmed = list[_Noted](), dict[str, tuple[int, Confirmed]]()
+    others, confirmed = list[_Noted](), dict[str, tuple[int, Confirmed]]()
     for time_us, one in noted:
         if not isinstance(one, Confirmed):
-            told.append((time_us, one))
+            others.append((time_us, one))
         elif one.pair not in confirmed or one.until_us > confirmed[one.pair][1].until_us:
             confirmed[one.pair] = time_us, one
-    return [*told, *confirmed.values()], pages
+    return [*others, *confirmed.values()], pages
 
 
 def read(layout: Layout) -> StoredEvidence:
@@ -269,13 +269,13 @@ def read(layout: Layout) -> StoredEvidence:
 
 
 def _read(layout: Layout) -> StoredEvidence:
-    known, told = StoredEvidence(), list[_Dated]()
+    known, recorded = StoredEvidence(), list[_Dated]()
     for path in _files(layout, known):
         try:
-            told.append(_noted(path))
+            recorded.append(_noted(path))
         except SET_APART as error:
             known.findings.append(Finding.of(error))
-    known.add(told)
+    known.add(recorded)
     return known
 
 
@@ -306,8 +306,8 @@ class CertifiedDays:
         rows = self._rows.filter(pc.equal(self._rows["pair"], pair))
         if after_us is not None:
             rows = rows.filter(pc.greater(rows["time"], after_us))
-        told = (evidence.from_event(Event(0, EventKind.CERTIFIED, pair, text)) for text in rows["detail"].to_pylist())
-        return [one for one in told if isinstance(one, Certified)]
+        claims = (evidence.from_event(Event(0, EventKind.CERTIFIED, pair, text)) for text in rows["detail"].to_pylist())
+        return [one for one in claims if isinstance(one, Certified)]
 
 
 def _certified_days(layout: Layout) -> CertifiedDays:
@@ -323,8 +323,8 @@ def _certified_days(layout: Layout) -> CertifiedDays:
 
 def _noted(path: Path) -> _Dated:
     pages: dict[str, _Page] = {}
-    told = [(event.time_us, evidence.from_event(event)) for event in _events(path, pages)]
-    return [(time_us, one) for time_us, one in told if one is not None], pages
+    claims = [(event.time_us, evidence.from_event(event)) for event in _events(path, pages)]
+    return [(time_us, one) for time_us, one in claims if one is not None], pages
 
 
 def _certified_in(path: Path, pair: str) -> Iterator[tuple[int, Certified]]:

@@ -15,7 +15,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import locks, parquet
+from recorder.archive import archive_id, locks, parquet
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.footer import Footer, held_runs
@@ -48,6 +48,7 @@ class TradeArchive:
 
     def __init__(self, layout: Layout, disk: Disk, *, staging: Path) -> None:
         self.layout = layout
+        self.id = archive_id.read(layout.data)
         self.promised: Callable[[str], Promise | None] = lambda _: None
         self.coverage = Coverage(layout, disk)
         self.claimed = DatedClaims(layout)
@@ -129,7 +130,7 @@ class TradeArchive:
             raise Unstorable(f"a trade of {pair} does not fit the archive's schema: {error}") from error
         directory = self.layout.year_dir(pair, year)
         self.disk.make_dir(directory)
-        footer = Footer(TRADES.name, pair, held_runs(table, pair), promise=promise)
+        footer = Footer(TRADES.name, pair, held_runs(table, pair), promise=promise, archive=self.id)
         named = rows[0].trade_id, rows[-1].trade_id
         written = parquet.write_new(table, footer, directory, self.disk, named=named, staged_in=self.staging)
         self.coverage.add_file(pair, written)

@@ -38,15 +38,15 @@ def opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> tuple[lis
     the files keep changing faster than they can be listed.
     """
     files, found = integrity.opened(leaf, branch, stack)
-    sound = []
+    readable = []
     for file in files:
         try:
             _check(file, branch)
         except SET_APART as error:
             found.append(Finding.of(error))
         else:
-            sound.append(file)
-    return [file for file in sound if file.rows], found
+            readable.append(file)
+    return [file for file in readable if file.rows], found
 
 
 def findings(

@@ -118,7 +118,7 @@ def readable_files(year: Path, pair: str) -> Iterator[tuple[list[OpenFile], list
     """
     with contextlib.ExitStack() as stack:
         files, findings = _opened(year, pair, stack)
-        yield [file for file in files if _sound(file, findings)], findings
+        yield [file for file in files if _is_sound(file, findings)], findings
 
 
 def _strays(layout: Layout, pair: str) -> list[Path]:
@@ -134,7 +134,7 @@ def _opened(
     return integrity.opened(year, Branch(TRADES, pair), stack, words=_WORDS, rows=rows)
 
 
-def _sound(file: OpenFile, findings: list[Finding], done: Callable[[int], None] = lambda _: None) -> bool:
+def _is_sound(file: OpenFile, findings: list[Finding], done: Callable[[int], None] = lambda _: None) -> bool:
     """Read all rows of a file and return whether it is sound; if not, add the fault to ``findings``."""
     try:
         for _ in _rows(file, _BATCH, done):
@@ -155,7 +155,7 @@ def _side_by_side(chosen: Iterable[OpenFile]) -> int:
 def _rows(file: OpenFile, size: int, done: Callable[[int], None]) -> Iterator[pa.Table]:
     """Yield the rows of a file, checked against its footer and its place. Raises UnsoundFile, UnreadableFile."""
     runs: list[Run] = []
-    told = 0
+    reported = 0
     path, footer, bytes_of = file.path, file.footer, file.facts.size
     branch = Branch(TRADES, footer.pair)
     for group in file.groups:
@@ -168,13 +168,13 @@ def _rows(file: OpenFile, size: int, done: Callable[[int], None]) -> Iterator[pa
                 integrity.check_period(rows, branch, path.parent, path)
                 claims.add(stored)
             share = bytes_of * rows.num_rows // file.rows
-            told += share
+            reported += share
             done(share)
             yield rows
         claims.check()
     if tuple(runs) != footer.runs:
         raise UnsoundFile(path, _differs(runs, footer.runs), remedy(path))
-    done(bytes_of - told)
+    done(bytes_of - reported)
 
 
 def _continue(runs: list[Run], run: Run, path: Path) -> None:
@@ -233,7 +233,7 @@ class _PairFindings:
             try:
                 self._merge(chosen, self._done)
             except SET_APART:
-                self._merge([file for file in chosen if _sound(file, self.findings, self._done)], lambda _: None)
+                self._merge([file for file in chosen if _is_sound(file, self.findings, self._done)], lambda _: None)
 
     def _hold(self, file: OpenFile) -> None:
         self._promises.add(file.footer.promise)

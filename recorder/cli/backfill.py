@@ -124,7 +124,11 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     async with _opened(layout) as archive, client_session(proxy) as client:
         http = Http(
-            client, settings.exchange.rest_url, pace=pace, clock=clock, turns=SharedRateLimit(layout.turns, clock)
+            client,
+            settings.exchange.rest_url,
+            pace=pace,
+            clock=clock,
+            rate_limit=SharedRateLimit(layout.rate_limit, clock),
         )
         metrics, ledger = Metrics(), Ledger()
         archive.promised = ledger.promise

@@ -28,7 +28,7 @@ from recorder.core.model import Trade, plain
 from recorder.errors import CheckFailed
 from recorder.ops import archive_status, log
 from recorder.query.connect import Archive, connect
-from recorder.sandbox.fault_injection.fault_schedule import Act
+from recorder.sandbox.fault_schedule import Act
 from recorder.sandbox.ground_truth import Verdict, compare, read_truth
 from recorder.sandbox.market import CHARACTERS, Market
 from recorder.sandbox.server import Sandbox

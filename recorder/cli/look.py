@@ -45,7 +45,7 @@ def look(
 
     Quantities in the book are cut to three digits, because Kraken sends no more here.
     """
-    found = asyncio.run(_asked(config.load(config_file), list(dict.fromkeys(pairs)), levels))
+    found = asyncio.run(_request(config.load(config_file), list(dict.fromkeys(pairs)), levels))
     if as_json:
         echo(json.dumps([_as_json(*one) for one in found], indent=2))
         return
@@ -66,7 +66,7 @@ class _Nobody:
         """See Keeper."""
 
 
-async def _asked(settings: Config, names: Sequence[str], levels: int) -> list[tuple[str, Day, Book]]:
+async def _request(settings: Config, names: Sequence[str], levels: int) -> list[tuple[str, Day, Book]]:
     where, clock = settings.exchange, SystemClock()
     async with client_session(proxy_for(where.rest_url, where.proxy)) as client:
         http = Http(client, where.rest_url, pace=Pace(where.requests_per_second), clock=clock)

@@ -22,6 +22,7 @@ from recorder import config
 from recorder import disk as rim
 from recorder.archive import merge_archive, open_archive
 from recorder.archive.compaction import compact
+from recorder.archive.datasets import WITHOUT_IDS
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout, existing
 from recorder.archive.merge_archive import Disagreement, Tally, TradeMerge
@@ -51,6 +52,7 @@ from recorder.ops import process_setup
 
 LISTED: Final = 1000
 """The maximum number of disagreements listed; all are counted. This many have a common cause, not chance."""
+_MERGED: Final = tuple(dataset for dataset in WITHOUT_IDS if dataset.merged_by)
 _JOURNALLED: Final = 50_000
 """The maximum number of trades of the other journal in memory, some 50 MB."""
 
@@ -95,8 +97,9 @@ def merge(
                     found.certified += memory.take(pair, job.brought[pair], now_us=now_us)
         found.findings += job.refused.values()
         found.tallies = {pair: job.tally(pair) for pair in sorted({*pairs, *waiting.pairs})}
-        found.candles, unsound = merge_archive.candles(layout, segments, theirs, room=room)
-        found.findings += unsound
+        for dataset in _MERGED:
+            found.added[dataset.noun], unsound = merge_archive.rows_of(dataset, layout, segments, theirs, room=room)
+            found.findings += unsound
         late = list(waiting.listed.values())
         found.listings, unsound = merge_archive.listings(layout, segments, theirs, late, room=room)
         found.findings += unsound
@@ -122,7 +125,8 @@ class _MergeReport:
     tallies: dict[str, Tally] = field(default_factory=dict)
     first: list[Disagreement] = field(default_factory=list)
     count: int = 0
-    candles: int = 0
+    added: dict[str, int] = field(default_factory=dict)
+    """How many rows of tables without ids, by what the rows are called."""
     listings: int = 0
     certified: int = 0
     unread: int = 0
@@ -238,7 +242,8 @@ def _print(found: _MergeReport, theirs: Layout, *, dry_run: bool) -> None:
         said = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: it was left out; {finding.remedy}")
         console.print(said, soft_wrap=True)
     verb = "would be added" if dry_run else "added"
-    came = f"{found.candles:,} candles, {found.listings:,} listings and what was certified of {found.certified:,} days"
+    rows = [f"{count:,} {noun}" for noun, count in (found.added | {"listings": found.listings}).items()]
+    came = f"{', '.join(rows)} and what was certified of {found.certified:,} days"
     echo(f"{came} {verb}; other events are not merged")
     if found.unread:
         echo(
@@ -255,7 +260,7 @@ def _as_json(found: _MergeReport, *, dry_run: bool) -> dict[str, object]:
         "pairs": [{"pair": pair, **asdict(tally)} for pair, tally in found.tallies.items()],
         "disagreements": found.count,
         "listed": [asdict(one) for one in found.first],
-        "candles_added": found.candles,
+        **{f"{noun}_added": count for noun, count in found.added.items()},
         "listings_added": found.listings,
         "certified_days_added": found.certified,
         "candle_answers_in_journal": found.unread,

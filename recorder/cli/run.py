@@ -86,11 +86,11 @@ async def _run(settings: Config, config_file: Path | None, said: CommandLine) ->
     stop = app.Stop()
     stop.on_signals()
     if said.for_s is not None:
-        asyncio.get_running_loop().call_later(said.for_s, stop.asked.set)
+        asyncio.get_running_loop().call_later(said.for_s, stop.requested.set)
     port = _free_port(settings.ops) if said.sandbox else None
     async with _exchange(sandbox=said.sandbox) as exchange:
         source = ConfigSource(lambda: said.over(config.load(config_file), exchange, port))
-        source.on_signal(stop.asked.set)
+        source.on_signal(stop.requested.set)
         await app.record(said.over(settings, exchange, port), stop, source=source)
     if said.for_s is not None and not stop.served:
         raise CheckFailed(

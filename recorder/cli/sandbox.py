@@ -17,7 +17,7 @@ import typer
 from recorder.cli import INTERRUPTED
 from recorder.cli.screen import echo
 from recorder.clock import SystemClock
-from recorder.sandbox.fault_injection.fault_schedule import NAMES, parse_act
+from recorder.sandbox.fault_schedule import NAMES, parse_act
 from recorder.sandbox.market import CHARACTERS, Market, others_trading
 from recorder.sandbox.market_protocol import MarketProtocol
 from recorder.sandbox.pairs import some

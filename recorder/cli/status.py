@@ -72,7 +72,7 @@ def status(
 def _show(data: Path, config_file: Path | None, *, all_pairs: bool, as_json: bool) -> bool:
     """Print it once; return whether all files can be read and nothing certified is gone."""
     found = state.everything(data)
-    daemon = _asked(config_file, data)
+    daemon = _ask_daemon(config_file, data)
     now_us = SystemClock().wall_ns() // 1000
     if as_json:
         echo(json.dumps({"daemon": _daemon_as_json(daemon), **_as_json(found, now_us)}, indent=2))
@@ -142,7 +142,7 @@ def _quarantine(sizes: Mapping[str, tuple[int, int]]) -> Text:
     return text(f" quarantine: {'; '.join(said)}", "yellow")
 
 
-def _asked(config_file: Path | None, data: Path) -> DaemonReply | str:
+def _ask_daemon(config_file: Path | None, data: Path) -> DaemonReply | str:
     try:
         return daemon_client.query_daemon(config.load(config_file).ops, data)
     except ConfigError as error:  # what is on the disk can be shown all the same

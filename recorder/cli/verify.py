@@ -79,13 +79,13 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
     days = Days(times.day("--from", first), times.day("--to", last))
     if days.first and days.last and days.first > days.last:
         raise UsageError(f"the range is reversed: --from {days.first} is after --to {days.last}; swap them")
-    told = stored_evidence.read(layout)
-    there = layout.pairs() if ohlc else sorted({*layout.pairs(), *told.promised})
+    known = stored_evidence.read(layout)
+    there = layout.pairs() if ohlc else sorted({*layout.pairs(), *known.promised})
     pairs = list(dict.fromkeys(arguments.pair(name, there) for name in pair)) if pair else there
     if ohlc:
         right = _reconcile(layout, pairs, days, as_json=as_json)
     else:
-        right = _certify(layout, pairs, told, days, history_from, others=None if pair else days, as_json=as_json)
+        right = _certify(layout, pairs, known, days, history_from, others=None if pair else days, as_json=as_json)
     report_waiting_trades(data, "they are verified once they are archived, with the next drain")
     if not right:
         raise typer.Exit(1)
@@ -100,7 +100,7 @@ def _history_from(settings: Config) -> date | None:
 def _certify(
     layout: Layout,
     pairs: Sequence[str],
-    told: StoredEvidence,
+    known: StoredEvidence,
     days: Days,
     history_from: date | None,
     *,
@@ -119,7 +119,7 @@ def _certify(
             progress.advance(task, size)
 
         seen.findings += other_findings(layout, days=others, done=done)
-        certified = map(seen.take, certify(layout, pairs, told, now_us=now_us, days=days, done=done))
+        certified = map(seen.take, certify(layout, pairs, known, now_us=now_us, days=days, done=done))
         if as_json:
             _print_json(certified, seen)
         else:

@@ -64,7 +64,7 @@ class CandleCollector:
         self._schedule = CandleSchedule(refresh_s=wanted.refresh_s, per_s=wanted.per_s)
         self._reaches: dict[Series, HeldWindow] = {}
         self._wake = asyncio.Event()
-        self._told = ReportOnce()
+        self._reported = ReportOnce()
         self.follow(instruments.values(), ())
         context.metrics.candle_slack.set_function(lambda: self._schedule.slack_s(self._now_s()))
 
@@ -122,7 +122,7 @@ class CandleCollector:
         await self._inbox.put(Inbound(line, [], source="rest"))
         self._metrics.candle_answers.labels(series.timeframe).inc()
         for row in candles.odd:
-            if self._told.is_first(series, row.raw):
+            if self._reported.is_first(series, row.raw):
                 log.error(
                     "candle stored but not understood", pair=series.pair, timeframe=series.timeframe, reason=row.reason
                 )

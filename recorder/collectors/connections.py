@@ -31,7 +31,7 @@ from recorder.net.rate_limit import AttemptLimit
 from recorder.net.websocket import Socket
 from recorder.runtime.context import Context
 
-PAIRS_A_LINE: Final = 200
+PAIRS_PER_CONNECTION: Final = 200
 """Limit of pairs per connection. Kraken publishes none (API.md 8.2). What the end of a connection of this size misses
 is fetched within minutes at one request a second, even if no snapshot helps; and all 1,218 pairs listed by Kraken take
 seven connections, few enough for the budget of attempts."""
@@ -68,7 +68,7 @@ class Connections:
         listeners: Listeners,
         attempts: AttemptLimit,
         random: Random,
-        pairs_a_line: int = PAIRS_A_LINE,
+        pairs_per_connection: int = PAIRS_PER_CONNECTION,
         channel: Channel[Run] = TRADES,
     ) -> None:
         self._channel = channel
@@ -81,18 +81,20 @@ class Connections:
         self._heard: dict[str, tuple[int, bytes]] = {}
         self._limit = ReportLimit()
         self._random = random
-        self._pairs_a_line = pairs_a_line
-        self._lines: list[_Connection] = []
+        self._pairs_per_connection = pairs_per_connection
+        self._connections: list[_Connection] = []
         self._changed = asyncio.Event()
         self._attempts = attempts
-        self._turns = asyncio.Lock()
+        self._connecting = asyncio.Lock()
         self._held_back = False
         self._refusals = 0
         self._due_s = self._clock.monotonic()
         metrics = context.metrics
-        metrics.connections_wanted.set_function(lambda: len(self._lines))
+        metrics.connections_wanted.set_function(lambda: len(self._connections))
         metrics.connect_wait.set_function(self.wait_s)
-        metrics.connections_open.set_function(lambda: sum(line.stream.connection is not None for line in self._lines))
+        metrics.connections_open.set_function(
+            lambda: sum(line.stream.connection is not None for line in self._connections)
+        )
 
     def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:  # noqa: ARG002 -- it compares
         """Adapt the connections to the pairs."""
@@ -100,7 +102,7 @@ class Connections:
 
     def streaming(self, pair: str) -> bool:
         """Return whether the subscription of ``pair`` is acknowledged on an open connection."""
-        return any(line.stream.streaming(pair) for line in self._lines)
+        return any(line.stream.streaming(pair) for line in self._connections)
 
     def heard(self, pair: str) -> int:
         """Return the highest id of ``pair`` received in this run; 0 if there is none."""
@@ -120,11 +122,11 @@ class Connections:
 
     def silent_s(self) -> list[float]:
         """Return, for each connection, the seconds since its last sign of life while it served us."""
-        return [line.stream.silent_s() for line in self._lines]
+        return [line.stream.silent_s() for line in self._connections]
 
     async def resubscribe(self, pairs: Sequence[str]) -> None:
         """Renew the subscriptions of ``pairs``; those that are not subscribed are left alone."""
-        for line in list(self._lines):
+        for line in list(self._connections):
             await line.stream.resubscribe(pairs)
 
     async def run(self) -> None:
@@ -137,18 +139,20 @@ class Connections:
 
     def _spread(self, group: asyncio.TaskGroup) -> list[_Connection]:
         """Assign pairs to connections and open missing ones; return the connections left without pairs."""
-        before = len(self._lines)
-        shares = assign_connections([line.pairs for line in self._lines], self._pairs, bound=self._pairs_a_line)
-        emptied = [line for line, share in zip(self._lines, shares, strict=False) if not share]
-        for line, share in zip(self._lines, shares, strict=False):
+        before = len(self._connections)
+        shares = assign_connections(
+            [line.pairs for line in self._connections], self._pairs, bound=self._pairs_per_connection
+        )
+        emptied = [line for line, share in zip(self._connections, shares, strict=False) if not share]
+        for line, share in zip(self._connections, shares, strict=False):
             if share and share != list(line.pairs):
                 line.pairs.clear()
                 line.pairs.update(dict.fromkeys(share))
                 line.stream.follow()
-        self._lines = [line for line in self._lines if line not in emptied]
-        self._lines += [self._opened(share, group) for share in shares[before:]]
-        if before != len(self._lines) and max(before, len(self._lines)) > 1:
-            log.info("pairs spread over connections", pairs=len(self._pairs), connections=len(self._lines))
+        self._connections = [line for line in self._connections if line not in emptied]
+        self._connections += [self._opened(share, group) for share in shares[before:]]
+        if before != len(self._connections) and max(before, len(self._connections)) > 1:
+            log.info("pairs spread over connections", pairs=len(self._pairs), connections=len(self._connections))
         return emptied
 
     def _opened(self, share: Sequence[str], group: asyncio.TaskGroup) -> _Connection:
@@ -166,8 +170,8 @@ class Connections:
         )
         return _Connection(pairs, stream, group.create_task(stream.run()))
 
-    async def _close(self, lines: Sequence[_Connection]) -> None:
-        for line in lines:
+    async def _close(self, connections: Sequence[_Connection]) -> None:
+        for line in connections:
             connection = line.stream.connection
             line.running.cancel()
             await asyncio.wait([line.running])
@@ -181,13 +185,13 @@ class Connections:
     async def _dial_in_turn(self) -> AsyncIterator[Socket]:
         async with contextlib.AsyncExitStack() as opened:
             # First come, first served: each waits for those before it, and is counted when it dials.
-            async with self._turns:
-                await self._turn()
+            async with self._connecting:
+                await self._wait_to_connect()
                 # After a refusal, one attempt is made on behalf of all.
                 socket = await self._dialled(opened) if self._refusals else None
             yield socket or await self._dialled(opened)
 
-    async def _turn(self) -> None:
+    async def _wait_to_connect(self) -> None:
         """Wait until an attempt is allowed, and count it."""
         wait_s = self._attempts.claim()
         if wait_s and not self._held_back and not self._refusals:
@@ -202,12 +206,12 @@ class Connections:
         try:
             socket = await opened.enter_async_context(self._dial())
         except ExchangeError as error:
-            await self._put_off(error)
+            await self._postpone(error)
             raise
         self._refusals = 0
         return socket
 
-    async def _put_off(self, error: ExchangeError) -> None:
+    async def _postpone(self, error: ExchangeError) -> None:
         """Prevent connections for as long as ``error`` demands; if we are refused, pause REST as well.
 
         REST pauses no longer than demanded, while the wait of connections grows: otherwise REST could never be used
@@ -228,4 +232,4 @@ class Connections:
         error.retry_after_s = pause_s
         self._attempts.pause(pause_s)
         self._due_s = max(self._due_s, self._clock.monotonic() + pause_s)
-        log.warning("no connection is made for a while", pause_s=round(pause_s, 1), reason=str(error))
+        log.warning("connecting paused", pause_s=round(pause_s, 1), reason=str(error))

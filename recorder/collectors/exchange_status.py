@@ -27,7 +27,7 @@ class ExchangeStatus:
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
-        self._said: dict[str, object] = {}
+        self._reported: dict[str, object] = {}
 
     async def report(
         self,
@@ -37,10 +37,10 @@ class ExchangeStatus:
         emergency: Sequence[Mapping[str, Any]],
     ) -> None:
         """Process a status from ``source`` (``rest`` or ``ws``): the trading state and two arrays (API.md 6.2, 8.4)."""
-        said = (system, _lasting(upcoming_maintenance), _lasting(emergency))
-        if self._said.get(source) == said:
+        status = (system, _lasting(upcoming_maintenance), _lasting(emergency))
+        if self._reported.get(source) == status:
             return
-        self._said[source] = said
+        self._reported[source] = status
         calm = system == ONLINE and not upcoming_maintenance and not emergency
         (log.info if calm else log.warning)(
             "the exchange says",
@@ -59,12 +59,12 @@ class ExchangeStatus:
 
 
 class StatusPoller:
-    """Polls REST SystemStatus, and reports to ``standing``."""
+    """Polls REST SystemStatus, and reports to ``exchange_status``."""
 
-    def __init__(self, context: Context, standing: ExchangeStatus) -> None:
+    def __init__(self, context: Context, exchange_status: ExchangeStatus) -> None:
         self._exchange = context.exchange
         self._clock = context.clock
-        self._standing = standing
+        self._exchange_status = exchange_status
 
     async def run(self) -> None:
         """Request the status now and every :data:`EVERY_S` seconds, until cancelled."""
@@ -76,10 +76,10 @@ class StatusPoller:
         try:
             _, status = await self._exchange.request(rest_api.system_status(), _read)
         except ExchangeError as error:
-            log.warning("the exchange does not say how it is", reason=str(error))
+            log.warning("exchange status not available", reason=str(error))
             return
         planned, emergency = wire.entries(status.upcoming_maintenance), wire.entries(status.emergency)
-        await self._standing.report("rest", status.status, planned, emergency)
+        await self._exchange_status.report("rest", status.status, planned, emergency)
 
 
 def _read(result: bytes) -> wire.SystemStatus:

@@ -25,16 +25,16 @@ log = structlog.get_logger()
 
 
 async def first_listing(
-    roster: PairList, context: Context, instruments: InstrumentArchive, *, stop: asyncio.Event
+    pair_list: PairList, context: Context, instruments: InstrumentArchive, *, stop: asyncio.Event
 ) -> bool:
     """Begin the pair list with the exchange's listing or, if that is out of reach, with the archived one.
 
     Retries while neither resolves the configured pairs; returns False if a stop is requested before that.
     """
-    roster.remember(await asyncio.to_thread(archived, instruments))
+    pair_list.remember(await asyncio.to_thread(archived, instruments))
     wait = GrowingDelay(FIRST_RETRY_S, LAST_RETRY_S)
     while not stop.is_set():
-        asking = asyncio.ensure_future(listing.read(context.exchange, enough=roster.is_told))
+        asking = asyncio.ensure_future(listing.read(context.exchange, enough=pair_list.is_satisfied))
         try:
             # Raced, because throttling may make this wait for minutes.
             await first_of(asyncio.wait([asking]), stop.wait())
@@ -45,12 +45,12 @@ async def first_listing(
             return False
         try:
             reading = asking.result()
-            await roster.store(reading)
-            roster.begin(reading.listings)
+            await pair_list.store(reading)
+            pair_list.begin(reading.listings)
         except ExchangeError as error:
             with contextlib.suppress(ConfigError):
-                roster.begin(None)
-                log.warning("listing out of reach; going on with the archived one", reason=str(error))
+                pair_list.begin(None)
+                log.warning("listing not available; starting with the archived one", reason=str(error))
                 return True
             wait_s = wait.failed()
             log.warning("cannot start yet; trying again", reason=str(error), retry_in_s=wait_s)

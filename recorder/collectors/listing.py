@@ -44,7 +44,7 @@ async def read(exchange: Exchange, *, enough: Callable[[Listed], bool] = lambda 
         return ListingAnswers((listed,), [(request, answer)])
     try:
         other, tokenized = await exchange.request(
-            rest_api.asset_pairs(TOKENIZED), functools.partial(asset_pairs.parse_listing, asked=TOKENIZED)
+            rest_api.asset_pairs(TOKENIZED), functools.partial(asset_pairs.parse_listing, asset_class=TOKENIZED)
         )
     except Refused:
         return ListingAnswers((listed, REFUSED), [(request, answer)])

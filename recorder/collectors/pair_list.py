@@ -70,12 +70,12 @@ class PairList:
         self._listing_s = listing_s
         self._soon_s = soon_s
         self._instruments: dict[str, Instrument] = {}
-        self._directory = PairRegistry(apart_s=soon_s)
+        self._registry = PairRegistry(apart_s=soon_s)
         self._absent: set[str] = set()
-        self._disbelief: str | None = None
+        self._implausible: str | None = None
         self._selection = Selection()
         self._followers: list[Follower] = []
-        self._asked = asyncio.Event()
+        self._refresh_requested = asyncio.Event()
         self._read_s = context.clock.monotonic()
         self._failures = 0
         self._symbols: dict[str, set[str]] = {}
@@ -94,9 +94,9 @@ class PairList:
         """
         remembered = list(known)
         self._learn(remembered)
-        self._directory.remember(remembered)
+        self._registry.remember(remembered)
 
-    def is_told(self, listed: Listed) -> bool:
+    def is_satisfied(self, listed: Listed) -> bool:
         """Return whether a listing has a match for each name, so that recording can begin; the rest is read soon."""
         return not select(self._names, settled(listed, {})[0].values()).unknown
 
@@ -108,9 +108,9 @@ class PairList:
         the archive's schema.
         """
         if listings is not None:
-            if reason := self._directory.distrust(listings):
+            if reason := self._registry.distrust(listings):
                 raise Malformed(reason)
-            self._directory.follow_listing(listings, self._clock.monotonic())
+            self._registry.follow_listing(listings, self._clock.monotonic())
         chosen = self._chosen(self._names)
         whole = listings is not None and is_complete(listings)
         if mistakes := _mistakes(chosen, self._names):
@@ -129,7 +129,7 @@ class PairList:
         """
         new = [name for name in names if name not in self._names]
         if _mistakes(self._chosen(new), new) and self._may_read():
-            log.info("not in the listing at hand; reading a newer one, when requests may be made", names=some(new))
+            log.info("not in the newest listing; reading a newer one when requests allow it", names=some(new))
             await self.refresh()
         chosen = self._chosen(names)
         if mistakes := _mistakes(chosen, new):
@@ -146,13 +146,13 @@ class PairList:
         symbols = self._symbols.get(instrument.key, set()) if instrument is not None else set()
         return sorted(symbols - {pair})
 
-    def tell(self, *followers: Follower) -> None:
+    def subscribe(self, *followers: Follower) -> None:
         """Notify these followers of every change from now on, in this order."""
         self._followers += followers
 
     def refresh_soon(self) -> None:
         """Read the listing before it is due: the exchange did not know a pair."""
-        self._asked.set()
+        self._refresh_requested.set()
 
     async def run(self) -> None:
         """Read the listing when it is due, until cancelled."""
@@ -162,7 +162,7 @@ class PairList:
 
     async def refresh(self) -> None:
         """Read the listing now, and follow it if it is plausible."""
-        self._asked.clear()
+        self._refresh_requested.clear()
         try:
             good = await self._refreshed()
         except ExchangeError as error:
@@ -182,21 +182,23 @@ class PairList:
     async def store(self, reading: ListingAnswers) -> None:
         """Journal the listing, and if it is not plausible note the reason."""
         await self._journal.put(reading)
-        told, self._disbelief = self._disbelief, self._directory.distrust(reading.listings)
-        if self._disbelief is not None and self._disbelief != told:  # reported once, though it is read again and again
+        before, self._implausible = self._implausible, self._registry.distrust(reading.listings)
+        if (
+            self._implausible is not None and self._implausible != before
+        ):  # reported once, though it is read again and again
             source = records.rest_source(rest_api.asset_pairs())
-            await self._notes.event(EventKind.MALFORMED, source=source, reason=self._disbelief)
+            await self._notes.event(EventKind.MALFORMED, source=source, reason=self._implausible)
 
     def trust(self, listings: Sequence[Listed]) -> list[str] | None:
         """Record what the names select in this listing from now on; return the delisted pairs.
 
         None if the listing is not plausible.
         """
-        if reason := self._directory.distrust(listings):
+        if reason := self._registry.distrust(listings):
             log.error("listing not followed", reason=reason)
             return None
-        gone = self._directory.follow_listing(listings, self._clock.monotonic(), self._newest_id)
-        added, removed = self._take(select(self._names, self._directory.listing, keys=self._selection.keys))
+        gone = self._registry.follow_listing(listings, self._clock.monotonic(), self._newest_id)
+        added, removed = self._take(select(self._names, self._registry.listing, keys=self._selection.keys))
         _report(added, removed)
         return gone
 
@@ -209,9 +211,9 @@ class PairList:
         A name whose entry cannot be read is waited for.
         """
         remembered = select(names, self._remembered.values()).keys
-        chosen = select(names, self._directory.listing, keys=remembered | self._selection.keys)
+        chosen = select(names, self._registry.listing, keys=remembered | self._selection.keys)
         for name in names:
-            if not chosen.keys[name] and (key := self._directory.odd_key(name)) is not None:
+            if not chosen.keys[name] and (key := self._registry.odd_key(name)) is not None:
                 chosen.keys[name] = frozenset({key})
         return chosen
 
@@ -221,10 +223,10 @@ class PairList:
 
     async def _due(self) -> None:
         while (wait_s := self._read_s + self._rest_s() - self._clock.monotonic()) > 0:
-            if self._asked.is_set():
+            if self._refresh_requested.is_set():
                 await self._clock.sleep(wait_s)
             else:
-                await first_of(self._clock.sleep(wait_s), self._asked.wait())
+                await first_of(self._clock.sleep(wait_s), self._refresh_requested.wait())
 
     def _rest_s(self) -> float:
         """Return the seconds from the last reading to the next."""
@@ -233,7 +235,7 @@ class PairList:
         waits = any(
             not found and name not in self._selection.too_fine for name, found in self._selection.matches.items()
         )
-        soon = waits or self._asked.is_set() or bool(self._directory.lacking)
+        soon = waits or self._refresh_requested.is_set() or bool(self._registry.lacking)
         return self._soon_s if soon else self._listing_s
 
     def _take(self, chosen: Selection) -> tuple[Sequence[Instrument], Sequence[Instrument]]:
@@ -243,8 +245,8 @@ class PairList:
         removed = [instrument for pair, instrument in before.items() if pair not in after]
         _introduce(self._selection, chosen)
         self._selection = chosen
-        self._learn(self._directory.listing)
-        self._tell_absent()
+        self._learn(self._registry.listing)
+        self._report_absent()
         for instrument in removed:
             del self._instruments[instrument.pair]
         self._instruments.update(after)
@@ -253,9 +255,9 @@ class PairList:
                 follower.follow(added, [instrument.pair for instrument in removed])
         return added, removed
 
-    def _tell_absent(self) -> None:
+    def _report_absent(self) -> None:
         """Log the pairs that are recorded although the listing lacks them, when that begins."""
-        absent = {pair for pair in self._instruments if pair in self._directory.lacking}
+        absent = {pair for pair in self._instruments if pair in self._registry.lacking}
         if new := sorted(absent - self._absent):
             log.warning("pairs missing from the listing; they stay until it has lacked them for long", pairs=some(new))
         self._absent = absent

@@ -65,7 +65,7 @@ class Promises:
             return
         async with self._making:
             new = [pair for pair in pairs if self._ledger.of(pair).promise is None]
-            notes = [note for pair in new for note in await self._begun(pair)]
+            notes = [note for pair in new for note in await self._promises_from_now(pair)]
             if notes:
                 await self._notes.durable_evidence(notes)
                 log.info("every trade is promised from now on", pairs=len(new))
@@ -86,7 +86,7 @@ class Promises:
             await self._notes.evidence(Promised(pair, time_us))
             self.made_some.set()
 
-    async def _begun(self, pair: str) -> list[Promised | Anchored]:
+    async def _promises_from_now(self, pair: str) -> list[Promised | Anchored]:
         """Return the notes for a pair without any promise so far."""
         account, time_us = self._ledger.of(pair), self._moment_us()
         first_id = account.spans.first

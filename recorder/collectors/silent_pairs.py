@@ -63,7 +63,7 @@ class SilentPairWatch:
         context: Context,
         *,
         instruments: Mapping[str, Instrument],
-        tail: CatchUpFetcher,
+        catch_up: CatchUpFetcher,
         stream: Resubscriber,
     ) -> None:
         self._ledger = ledger
@@ -71,7 +71,7 @@ class SilentPairWatch:
         self._notes = context.notes
         self._clock = context.clock
         self._instruments = instruments
-        self._tail = tail
+        self._catch_up_fetcher = catch_up
         self._stream = stream
         self._silence = SilentPairs(stream.last_heard)
         self._believed: dict[str, int] = {}
@@ -140,24 +140,24 @@ class SilentPairWatch:
 
     async def _renew(self, found: Sequence[Behind]) -> None:
         for behind in found:
-            await self._tell(behind, self._held(behind.pair))
+            await self._report(behind, self._held(behind.pair))
         again = [behind.pair for behind in found if behind.again]
         if again:
             await self._stream.resubscribe(again)
 
     async def _catch_up(self, found: Sequence[Behind]) -> None:
         for behind in found[:FETCHES]:
-            last_id = await self._tail.fetch_newest(behind.pair)
+            last_id = await self._catch_up_fetcher.fetch_newest(behind.pair)
             if last_id is not None:
                 self._silence.fetched(behind, last_id)
         known = {behind.pair for behind in found}
         doubts = [pair for pair in self._silence.doubts() if pair not in known and self._stream.streaming(pair)]
         for pair in doubts[: max(0, FETCHES - len(found))]:
             held = self._held(pair)
-            if self._silence.fetched_tail(pair, await self._tail.fetch_newest(pair)):
-                await self._tell(Behind(pair, (), held, again=False), held)
+            if self._silence.fetched_tail(pair, await self._catch_up_fetcher.fetch_newest(pair)):
+                await self._report(Behind(pair, (), held, again=False), held)
 
-    async def _tell(self, behind: Behind, held: int) -> None:
+    async def _report(self, behind: Behind, held: int) -> None:
         pair, moved = behind.pair, behind.moved
         log.warning("a subscribed pair is silent", pair=pair, moved=moved, resubscribing=behind.again)
         await self._notes.event(EventKind.BEHIND, pair=pair, moved=moved, held=held, resubscribing=behind.again)

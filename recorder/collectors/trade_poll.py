@@ -43,8 +43,8 @@ class PollCollector:
     """Polls the pairs passed to :meth:`take_over`, of ``instruments`` (by pair), each from its last trade on.
 
     ``instruments`` are live; ``promises`` are made for each pair before it is first polled. ``everything`` takes over
-    all pairs, present and future. ``refresh_soon`` is called when the exchange does not know a pair. ``rests`` returns
-    whether requests for a pair are paused.
+    all pairs, present and future. ``refresh_soon`` is called when the exchange does not know a pair. ``is_paused``
+    returns whether requests for a pair are paused.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class PollCollector:
         promises: PollPromiser,
         refresh_soon: Callable[[], None],
         everything: bool = False,
-        rests: Callable[[str], bool] = lambda _: False,
+        is_paused: Callable[[str], bool] = lambda _: False,
         served: Callable[[], None] = lambda: None,
     ) -> None:
-        self._rests = rests
+        self._is_paused = is_paused
         self._served = served
         self._ledger = ledger
         self._context = context
@@ -114,7 +114,7 @@ class PollCollector:
 
     async def _ask(self, pair: str) -> float:
         """Request the new trades of ``pair``; return the seconds until it is due again."""
-        if self._rests(pair):
+        if self._is_paused(pair):
             return POLL_S
         await self._promises.make(list(self._due_s))  # for all polled pairs, in one sync
         if pair not in self._instruments:

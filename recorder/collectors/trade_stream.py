@@ -92,13 +92,13 @@ class Listeners:
     """The collaborators of a stream.
 
     ``fallback`` records the pairs that Kraken refuses to stream, temporarily or permanently, and hands them back once
-    it streams them. ``refresh_soon`` is called when Kraken does not know a pair. ``standing`` receives every status.
+    it streams them. ``refresh_soon`` is called when Kraken does not know a pair. ``status`` receives every status.
     ``promises`` are made for each pair before it is subscribed.
     """
 
     promises: Promiser
     fallback: Fallback
-    standing: StatusListener
+    status: StatusListener
     refresh_soon: Callable[[], None]
 
 
@@ -173,7 +173,7 @@ class StreamCollector:
         subscribed = [pair for pair in pairs if pair in session.subscribed]
         effects = [*session.drop(subscribed), *session.add(subscribed, self._clock.monotonic())]
         with contextlib.suppress(Unavailable):  # the connection ended; the receiving task notices too
-            await self._obey(effects, socket)
+            await self._apply(effects, socket)
 
     async def run(self) -> None:
         """Connect, record, and connect again, until cancelled."""
@@ -191,7 +191,7 @@ class StreamCollector:
                     await self._note(EventKind.CONNECTED)
                     self._metrics.connected()
                     self._ending = _ENDED
-                    await self._converse(session, socket)
+                    await self._exchange_frames(session, socket)
             except ExchangeError as error:
                 self._backoff.ended(worked=session_worked(session.heard_s - started_s, served=session.serves))
                 delay_s = max(self._backoff.delay_s(), error.retry_after_s or 0.0)
@@ -206,17 +206,17 @@ class StreamCollector:
                 )
                 await self._clock.sleep(delay_s)
 
-    async def _converse(self, session: Session, socket: Socket) -> None:
+    async def _exchange_frames(self, session: Session, socket: Socket) -> None:
         beside = [asyncio.create_task(self._tick(session, socket))]
         try:
-            await self._obey(session.opened(self._clock.monotonic()), socket)
+            await self._apply(session.opened(self._clock.monotonic()), socket)
             self._open = session, socket
             # Only now, so that no pair is unsubscribed before it was subscribed.
-            beside.append(asyncio.create_task(self._keep_up(session, socket)))
+            beside.append(asyncio.create_task(self._tick_on_time(session, socket)))
             while True:
                 frame = await socket.receive()
                 recv_ns = self._clock.wall_ns()
-                await self._obey(session.receive(frame, self._clock.monotonic(), received_ns=recv_ns), socket)
+                await self._apply(session.receive(frame, self._clock.monotonic(), received_ns=recv_ns), socket)
         finally:
             self._listened()
             self._open = None
@@ -240,9 +240,9 @@ class StreamCollector:
         with contextlib.suppress(Unavailable):  # the connection ended; the receiving task notices too
             while True:
                 await self._clock.sleep(TICK_S)
-                await self._obey(session.tick(self._clock.monotonic()), socket)
+                await self._apply(session.tick(self._clock.monotonic()), socket)
 
-    async def _keep_up(self, session: Session, socket: Socket) -> None:
+    async def _tick_on_time(self, session: Session, socket: Socket) -> None:
         with contextlib.suppress(Unavailable):
             while True:
                 await self._changed.wait()
@@ -253,9 +253,9 @@ class StreamCollector:
                 # Pairs added in the meantime have set the event again.
                 staying = [pair for pair in promised if pair in self._pairs]
                 effects = [*session.drop(gone), *session.add(staying, self._clock.monotonic())]
-                await self._obey(effects, socket)
+                await self._apply(effects, socket)
 
-    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901 -- a case for each effect
+    async def _apply(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901 -- a case for each effect
         """Execute the session's effects in order."""
         for effect in effects:
             match effect:
@@ -285,7 +285,7 @@ class StreamCollector:
                 case Rejected():
                     await self._refused(effect)
                 case StatusReport():
-                    await self._listeners.standing.report(
+                    await self._listeners.status.report(
                         "ws", effect.system, effect.upcoming_maintenance, effect.emergency
                     )
                 case UnreadableFrame(reason, pair):

@@ -107,10 +107,10 @@ def is_as_certified(
     return ends == (one.first_id, one.last_id) and sha256 in {None, one.sha256}
 
 
-def latest(told: Iterable[Certified]) -> Mapping[date, Certified]:
+def latest(certificates: Iterable[Certified]) -> Mapping[date, Certified]:
     """Return the latest certified record of each day, by revision, independent of clocks."""
     found: dict[date, Certified] = {}
-    for one in told:
+    for one in certificates:
         found[one.day] = max(one, found.get(one.day, one))
     return found
 

@@ -162,11 +162,11 @@ def promise(known: Iterable[Promised | Anchored]) -> Promise | None:
     The earliest time counts, and only the anchors of this time or an earlier one: an anchor found for a later time does
     not cover the trades between. Of several the lowest id counts, which promises most.
     """
-    told = set(known)
-    time_us = min((one.time_us for one in told if isinstance(one, Promised)), default=None)
+    records = set(known)
+    time_us = min((one.time_us for one in records if isinstance(one, Promised)), default=None)
     if time_us is None:
         return None
-    anchors = [(one.after_id, one.assumed) for one in told if isinstance(one, Anchored) and one.time_us <= time_us]
+    anchors = [(one.after_id, one.assumed) for one in records if isinstance(one, Anchored) and one.time_us <= time_us]
     return Promise(time_us, *min(anchors, default=(None, False)))
 
 
@@ -277,8 +277,8 @@ _anchored = msgspec.json.Decoder(_AnchoredDetail).decode
 
 
 def _read_span(detail: str) -> Span:
-    said = _span(detail)
-    return Span(said.first_id, said.last_id)
+    span = _span(detail)
+    return Span(span.first_id, span.last_id)
 
 
 def _read_void(pair: str, detail: str) -> Void:
@@ -294,34 +294,34 @@ def _read_parked(pair: str, detail: str) -> Parked:
 
 
 def _read_disowned(pair: str, detail: str) -> Disowned:
-    said = _disowned(detail)
-    return Disowned(pair, Span(said.first_id, said.last_id), said.time_us, said.reason)
+    read = _disowned(detail)
+    return Disowned(pair, Span(read.first_id, read.last_id), read.time_us, read.reason)
 
 
 def _read_reclaimed(pair: str, detail: str) -> Reclaimed:
-    said = _reclaimed(detail)
-    return Reclaimed(pair, Span(said.first_id, said.last_id), said.time_us)
+    read = _reclaimed(detail)
+    return Reclaimed(pair, Span(read.first_id, read.last_id), read.time_us)
 
 
 def _read_certified(pair: str, detail: str) -> Certified:
-    said = _certified(detail)
-    span = Span(said.first_id, said.last_id)
-    return Certified(pair, said.day, said.revision, said.rows, span.first, span.last, said.sha256)
+    read = _certified(detail)
+    span = Span(read.first_id, read.last_id)
+    return Certified(pair, read.day, read.revision, read.rows, span.first, span.last, read.sha256)
 
 
 def _read_renumbered(pair: str, detail: str) -> Renumbered:
-    said = _renumbered(detail)
-    return Renumbered(pair, Span(said.first_id, said.last_id), said.time_us, said.from_us)
+    read = _renumbered(detail)
+    return Renumbered(pair, Span(read.first_id, read.last_id), read.time_us, read.from_us)
 
 
 def _read_settled(pair: str, detail: str) -> NumberingSettled:
-    said = _settled(detail)
-    return NumberingSettled(pair, said.time_us, said.anew)
+    read = _settled(detail)
+    return NumberingSettled(pair, read.time_us, read.anew)
 
 
 def _read_confirmed(pair: str, detail: str) -> Confirmed:
-    said = _confirmed(detail)
-    return Confirmed(pair, said.last_id, said.until_us)
+    read = _confirmed(detail)
+    return Confirmed(pair, read.last_id, read.until_us)
 
 
 def _read_promised(pair: str, detail: str) -> Promised:
@@ -329,8 +329,8 @@ def _read_promised(pair: str, detail: str) -> Promised:
 
 
 def _read_anchored(pair: str, detail: str) -> Anchored:
-    said = _anchored(detail)
-    return Anchored(pair, said.time_us, said.after_id, said.assumed)
+    read = _anchored(detail)
+    return Anchored(pair, read.time_us, read.after_id, read.assumed)
 
 
 _READERS: Final[dict[str, Callable[[str, str], Knowledge]]] = {

@@ -51,7 +51,7 @@ class Gaps:
     ) -> None:
         self.runs = joined(held)
         self._pair = pair
-        self._told = absent
+        self._absent_by_state = absent
         self._absent = absent.ids()
         self._promise = promise
         self._certified = certified
@@ -80,10 +80,10 @@ class Gaps:
         """Return the ids that need not be stored and are not, lowest first within each state."""
         return [
             Gap(self._pair, part, after_us, before_us, state)
-            for state, told in self._told.by_state()
-            if told
+            for state, absent in self._absent_by_state.by_state()
+            if absent
             for _, ids, after_us, before_us in _unheld(self.runs, self._edges, self._promise)
-            for part in told.within(ids)
+            for part in absent.within(ids)
         ]
 
     def from_us(self, gap: Gap) -> int | None:

@@ -154,8 +154,8 @@ class PairLedger:
     def disowned(self) -> Spans:
         """The ids that the owner released, and that are not stored."""
         if self._disowned is None:  # claims come in any order, and by the thousand
-            told = evidence.disowned(self._disownings)
-            self._disowned = Spans(part for span in told for part in self.spans.missing(span))
+            claimed = evidence.disowned(self._disownings)
+            self._disowned = Spans(part for span in claimed for part in self.spans.missing(span))
         return self._disowned
 
     @property

@@ -49,7 +49,7 @@ class Listed:
     ``odd`` are the malformed entries, by key.
     """
 
-    asked: str
+    asset_class: str
     entries: Sequence[Instrument]
     odd: Mapping[str, OddEntry] = field(default_factory=dict)
 
@@ -78,7 +78,7 @@ def fits_schema(instrument: Instrument) -> bool:
 
 def is_complete(listings: Iterable[Listed]) -> bool:
     """Return whether every asset class was answered."""
-    return {listed.asked for listed in listings}.issuperset(ASSET_CLASSES)
+    return {listed.asset_class for listed in listings}.issuperset(ASSET_CLASSES)
 
 
 def settled(listed: Listed, known: Mapping[str, Instrument]) -> tuple[dict[str, Instrument], list[Rival]]:
@@ -127,7 +127,7 @@ class PairRegistry:
     def __init__(self, *, apart_s: float = APART_S) -> None:
         self._apart_s = apart_s
         self._known: dict[str, Instrument] = {}
-        self._asked: dict[str, str] = {}
+        self._asset_classes: dict[str, str] = {}
         self._lacks: dict[str, _Absence] = {}
         self._odd: dict[str, str] = {}
 
@@ -186,13 +186,13 @@ class PairRegistry:
         now: dict[str, Instrument] = {}
         for listed in listings:
             found = settled(listed, self._known)[0]
-            self._asked.update({pair: listed.asked for pair in found if pair not in now})
+            self._asset_classes.update({pair: listed.asset_class for pair in found if pair not in now})
             now = found | now
         return now
 
     def _lacking(self, listings: Sequence[Listed], now: Mapping[str, Instrument]) -> list[str]:
         """Return the pairs missing from the answers that should list them, neither renamed nor in a malformed entry."""
-        answered = {listed.asked for listed in listings}
+        answered = {listed.asset_class for listed in listings}
         stay = {key for listed in listings for key in listed.odd}
         others = renamed(now, self._known)
         return [
@@ -201,7 +201,11 @@ class PairRegistry:
             if pair not in now
             and pair not in others
             and instrument.key not in stay
-            and (self._asked[pair] in answered if pair in self._asked else answered.issuperset(ASSET_CLASSES))
+            and (
+                self._asset_classes[pair] in answered
+                if pair in self._asset_classes
+                else answered.issuperset(ASSET_CLASSES)
+            )
         ]
 
     def _is_gone(self, pair: str, now_s: float, last_id: int) -> bool:
@@ -216,4 +220,4 @@ class PairRegistry:
     def _forget(self, pair: str) -> None:
         del self._known[pair]
         self._lacks.pop(pair, None)
-        self._asked.pop(pair, None)
+        self._asset_classes.pop(pair, None)

@@ -17,14 +17,14 @@ class ReportOnce:
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
         self._remembered = remembered
-        self._told: dict[int, None] = {}
+        self._reported: dict[int, None] = {}
 
     def is_first(self, *thing: Hashable) -> bool:
         """Return whether this thing has not been reported yet, and mark it as reported."""
         key = hash(thing)
-        if key in self._told:
+        if key in self._reported:
             return False
-        self._told[key] = None
-        if len(self._told) > self._remembered:
-            self._told.pop(next(iter(self._told)), None)
+        self._reported[key] = None
+        if len(self._reported) > self._remembered:
+            self._reported.pop(next(iter(self._reported)), None)
         return True

@@ -155,7 +155,7 @@ class CertifyDays:
         mark = _mark(runs, facts, now_us)
         if mark != seen.mark:
             confirmed = [] if facts.confirmed is None else [facts.confirmed]
-            told = certificates(
+            certificates_now = certificates(
                 pair,
                 runs,
                 {},
@@ -165,7 +165,7 @@ class CertifyDays:
                 promise=facts.promise,
                 unknown_from_us=facts.unknown_from_us,
             )
-            proven = _spans(number_of(one.day) for one in told if one.status in _PROVEN)
+            proven = _spans(number_of(one.day) for one in certificates_now if one.status in _PROVEN)
             done = Spans([*facts.days, *seen.judged])
             seen.due = Spans(part for span in proven for part in done.missing(span))
             seen.mark = mark
@@ -184,12 +184,12 @@ class CertifyDays:
         wanted = {pair: sorted(seen.again) for pair, seen in self._pairs.items() if seen.again}
         if not wanted:
             return
-        told = await asyncio.to_thread(stored_evidence.certified, self._archive.layout)
+        certified = await asyncio.to_thread(stored_evidence.certified, self._archive.layout)
         for pair, numbers in wanted.items():
             self._pairs[pair].again.clear()
             recent = (one for one in self._recent if one.pair == pair)
             after_us = evidence.begun_us(self._ledger.of(pair).disownings)
-            before = latest([*await asyncio.to_thread(told.of, pair, after_us=after_us), *recent])
+            before = latest([*await asyncio.to_thread(certified.of, pair, after_us=after_us), *recent])
             for number in numbers:
                 one = before.get(_day(number))
                 if one is not None:
@@ -211,10 +211,10 @@ class CertifyDays:
         if became == "lawful" and now is not None:
             await self._note(now)
         elif became == "unlike" and not Spans(self._ledger.of(pair).gaps_within(ids)):
-            said = {"certified": _content(before), "held": None if now is None else _content(now)}
+            detail = {"certified": _content(before), "held": None if now is None else _content(now)}
             self._metrics.certificates_broken.inc()
-            log.error("a day does not hold what was certified", pair=pair, day=before.day.isoformat(), **said)
-            await self._notes.event(EventKind.UNLIKE, pair=pair, day=before.day.isoformat(), **said)
+            log.error("a certified day has other content", pair=pair, day=before.day.isoformat(), **detail)
+            await self._notes.event(EventKind.UNLIKE, pair=pair, day=before.day.isoformat(), **detail)
 
     def _day(self, pair: str, before: Certified, days: Span, ids: Span | None = None) -> Certified | None:
         rows = self._read(pair, days, ids).get(before.day)

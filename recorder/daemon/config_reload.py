@@ -35,10 +35,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ConfigSource:
-    """Source of a configuration: ``read`` reads it (blocking; raises ConfigError), and again when ``asked`` is set."""
+    """Source of a configuration: ``read`` reads it (blocks; raises ConfigError), again when ``requested`` is set."""
 
     read: Callable[[], Config]
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    requested: asyncio.Event = field(default_factory=asyncio.Event)
 
     def on_signal(self, stop: Callable[[], None], *, terminal: int = STDERR) -> None:
         """Handle SIGHUP of this process from now on: reload or, if it means that our ``terminal`` is gone, stop."""
@@ -51,7 +51,7 @@ class ConfigSource:
                 os.close(nowhere)
                 stop()
             else:
-                self.asked.set()
+                self.requested.set()
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
 
@@ -63,7 +63,7 @@ class LiveSettings:
     pace: Pace
     ohlc: CandleCollector
     commit: Commit
-    upkeep: Maintenance
+    maintenance: Maintenance
     drainer: Drainer
     drain: DrainSchedule
     repair: Repair
@@ -73,7 +73,7 @@ class LiveSettings:
         self.pace.set_rate(config.exchange.requests_per_second)
         self.ohlc.want(candles(config))
         self.commit.sync_every_s = config.journal.sync_every
-        self.upkeep.keep_s = config.journal.keep
+        self.maintenance.keep_s = config.journal.keep
         self.drainer.keep_raw = config.journal.keep > 0
         self.drain.want(config.drain_every_s)
         self.repair.want_history(config.trades.backfill_from)
@@ -87,14 +87,16 @@ def candles(config: Config) -> Wanted:
 class Reload:
     """Applies the configuration from ``source`` in place of the ``running`` one.
 
-    The pairs are passed to ``roster``; ``take`` is then called with the configuration in force from now on.
+    The pairs are passed to ``pair_list``; ``apply`` is then called with the configuration in force from now on.
     """
 
-    def __init__(self, running: Config, source: ConfigSource, roster: PairList, take: Callable[[Config], None]) -> None:
+    def __init__(
+        self, running: Config, source: ConfigSource, pair_list: PairList, apply: Callable[[Config], None]
+    ) -> None:
         self._running = running
         self._source = source
-        self._roster = roster
-        self._take = take
+        self._pair_list = pair_list
+        self._take = apply
 
     async def run(self) -> None:
         """Reload on request until cancelled. A new request does not wait for the previous one to end.
@@ -102,11 +104,11 @@ class Reload:
         A reload may wait for minutes, if it needs a listing first while requests are throttled.
         """
         while True:
-            await self._source.asked.wait()
-            self._source.asked.clear()
+            await self._source.requested.wait()
+            self._source.requested.clear()
             reloading = asyncio.create_task(self._reload())
             try:
-                await first_of(asyncio.wait([reloading]), self._source.asked.wait())
+                await first_of(asyncio.wait([reloading]), self._source.requested.wait())
             finally:
                 reloading.cancel()
                 await asyncio.wait([reloading])
@@ -116,7 +118,7 @@ class Reload:
     async def _reload(self) -> None:
         try:
             wanted = await asyncio.to_thread(self._source.read)
-            added, removed = await self._roster.rename(wanted.pairs)
+            added, removed = await self._pair_list.rename(wanted.pairs)
         except ConfigError as error:
             log.error("configuration not applied; recording continues unchanged", reason=_line(str(error)))
             return
@@ -125,16 +127,18 @@ class Reload:
         self._take(self._running)
         if fixed := [key for key in changed if key not in LIVE]:
             verb = "changes" if len(fixed) == 1 else "change"
-            log.warning("part of the configuration waits", reason=f"{_list(fixed)} {verb} with a restart only")
+            log.warning(
+                "part of the configuration needs a restart", reason=f"{_list(fixed)} {verb} with a restart only"
+            )
         live = [key for key in changed if key in LIVE]
-        said: dict[str, object] = {"changed": " ".join(live) or "nothing"}
+        fields: dict[str, object] = {"changed": " ".join(live) or "nothing"}
         if added:
-            said |= {"added": some(added), "added_count": len(added)}
+            fields |= {"added": some(added), "added_count": len(added)}
         if removed:
-            said |= {"removed": some(removed), "removed_count": len(removed)}
+            fields |= {"removed": some(removed), "removed_count": len(removed)}
         if "ohlc.timeframes" in live:
-            said["timeframes"] = " ".join(wanted.ohlc.timeframes) or "none"
-        log.info("configuration read again", **said, pairs=len(self._roster.instruments))
+            fields["timeframes"] = " ".join(wanted.ohlc.timeframes) or "none"
+        log.info("configuration read again", **fields, pairs=len(self._pair_list.instruments))
 
 
 def _line(text: str) -> str:

@@ -18,9 +18,11 @@ import zstandard
 
 from recorder import disk as rim
 from recorder.archive.coverage import Coverage
+from recorder.archive.datasets import journals
 from recorder.archive.layout import Layout
 from recorder.core.disk_limits import DiskGrowth, DiskLimits, disk_limits
 from recorder.core.event_kinds import EventKind
+from recorder.core.segment_names import journal_of
 from recorder.core.trade_ids import Run, Spans
 from recorder.disk import Disk, Room, undisturbed
 from recorder.errors import CorruptLine, DiskError, Malformed, StorageError, UnlistedFolder, UnreadableFile, UnsoundFile
@@ -115,28 +117,28 @@ class DiskSpaceWatch:
             found = await asyncio.to_thread(self._make_room, limits.low)
         elif self.low and found.free >= limits.relief:
             log.info("the disk has room again", free=_text(found.free))
-            self._tell(low=False)
+            self._report(low=False)
         if found.free < limits.stop:
             self._problem = DiskError(
                 f"the disk of {self._layout.data} has {_text(found.free)} left, and recording ends at "
                 f"{_text(limits.stop)}: make room and start again; what was recorded is safe"
             )
-            log.error("no room to go on", free=_text(found.free))
+            log.error("stopping: the disk is full", free=_text(found.free))
             self._full()
 
     async def _begin(self, found: Room, limits: DiskLimits) -> None:
         if self.low:
             return
         log.warning(
-            "the disk is low: history waits, the oldest raw segments go",
+            "the disk is low: backfill is paused, the oldest raw segments are removed",
             free=_text(found.free),
             wanted=_text(limits.low),
             ends_at=_text(limits.stop),
         )
-        self._tell(low=True)
+        self._report(low=True)
         await self._notes.event(EventKind.DISK_LOW, free=found.free, low=limits.low, stop=limits.stop)
 
-    def _tell(self, *, low: bool) -> None:
+    def _report(self, *, low: bool) -> None:
         self.low = low
         self._history_waits(low)
         self._archived = ArchivedCheck(self._layout, self._disk)  # a new one, to release what was remembered
@@ -164,13 +166,17 @@ class DiskSpaceWatch:
         return self._room(self._layout.data)
 
     def _raw_segments(self) -> list[Path]:
-        """Return the raw segments, oldest first; none, with an error in the log, if they cannot be listed."""
-        raw = self._layout.raw
-        try:
-            return [raw / name for name in rim.names_in(raw) if name.endswith(RAW_SUFFIX)]
-        except (UnlistedFolder, UnsoundFile) as error:
-            log.error("raw segments cannot make room", reason=str(error))
-            return []
+        """Return the raw segments, oldest first, those of the main journal last; without folders that cannot be listed.
+
+        For these there is an error in the log.
+        """
+        found: list[Path] = []
+        for raw in map(self._layout.raw_dir, reversed(journals())):
+            try:
+                found += (raw / name for name in rim.names_in(raw) if name.endswith(RAW_SUFFIX))
+            except (UnlistedFolder, UnsoundFile) as error:
+                log.error("raw segments cannot be removed to make room", reason=str(error))
+        return found
 
 
 class ArchivedCheck:
@@ -189,7 +195,8 @@ class ArchivedCheck:
         number = segment.number_of(path)
         held: dict[str, Spans] = {}
         try:
-            if segment.path_of(self._layout.journal, number).exists():
+            journal = self._layout.journal_dir(journal_of(path.parent.name))
+            if segment.path_of(journal, number).exists():
                 return "it is not drained yet"
             aside = path.with_name(f"{path.name.removesuffix(RAW_SUFFIX)}{CORRUPT_SUFFIX}").exists()
             for line in _lines(path):

@@ -43,7 +43,7 @@ class Parts:
 
 
 class Heartbeat:
-    """Combines the state of the parts. Before :meth:`begun` nothing is recorded, and the state shows that."""
+    """Combines the state of the parts. Before :meth:`recording` nothing is recorded, and the state shows that."""
 
     def __init__(self, data: Path, inbox: Inbox, *, clock: Clock, metrics: Metrics, notifier: Notifier) -> None:
         self._data = data
@@ -82,11 +82,11 @@ class Heartbeat:
         """Return the latest possible time, by host and exchange (seconds since 1970)."""
         return self._vouched.latest_s()
 
-    def asks(self, paused_s: Callable[[], float]) -> None:
+    def watch_requests(self, paused_s: Callable[[], float]) -> None:
         """Report from now on how long REST requests are paused after a refusal."""
         self._asks_in_s = paused_s
 
-    def listen(self, silent_s: Callable[[], Sequence[float]], wait_s: Callable[[], float]) -> None:
+    def watch_stream(self, silent_s: Callable[[], Sequence[float]], wait_s: Callable[[], float]) -> None:
         """Judge by a stream from now on, and not by REST answers.
 
         ``silent_s`` returns for each connection the seconds since its last sign of life, ``wait_s`` those until one may
@@ -94,7 +94,7 @@ class Heartbeat:
         """
         self._silent_s, self._connects_in_s = silent_s, wait_s
 
-    def begun(self, parts: Parts) -> None:
+    def recording(self, parts: Parts) -> None:
         """Report that recording begins."""
         self._parts = parts
         self._notifier.send(service_manager.READY, service_manager.status(f"recording {len(parts.pairs)} pairs"))
@@ -160,5 +160,5 @@ class Heartbeat:
         reasons = health.not_ready(state)
         faults = self._parts.quarantined.faults() if self._parts else []
         but = f", {len(faults)} of them quarantined: {faults[0]}" if faults else ""
-        said = service_manager.status("; ".join(reasons) if reasons else f"recording {state.pairs} pairs{but}")
-        self._notifier.send(*([] if health.dead(state) else [service_manager.WATCHDOG]), said)
+        status = service_manager.status("; ".join(reasons) if reasons else f"recording {state.pairs} pairs{but}")
+        self._notifier.send(*([] if health.dead(state) else [service_manager.WATCHDOG]), status)

@@ -7,13 +7,12 @@ import functools
 import threading
 from collections.abc import Callable, Container
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import structlog
 
 from recorder.archive.compaction import Compacted, compact, compact_segments
-from recorder.archive.datasets import DATASETS, TRADES, Branch, Dataset
+from recorder.archive.datasets import DATASETS, TRADES, Branch, Dataset, journals
 from recorder.archive.load_ledger import DAMAGE
 from recorder.archive.parquet import SET_APART
 from recorder.archive.segment_tables import Segments
@@ -130,17 +129,21 @@ class Maintenance:
         today = datetime.fromtimestamp(now_s, UTC).date()
         if branch.dataset.has_ids:
             return compact(self._archive, str(branch.value), today=today, now_s=now_s)
-        drained_to = self._drained_to(self._archive.layout.data / branch.dataset.journal)
+        drained_to = {name: self._drained_to(name) for name in journals() if branch.dataset.comes_from(name)}
         return compact_segments(self._segments, branch, today=today, now_s=now_s, drained_to=drained_to)
 
-    def _drained_to(self, journal: Path) -> int:
+    def _drained_to(self, journal: str) -> int:
         """Return the highest number such that no segment up to it can ever be drained again, in any copy."""
-        left = segment.segments(journal)
-        self._disk.sync_dir(journal)  # otherwise a power cut could bring back a segment that was just retired
-        return max(0, segment.number_of(left[0]) - 1 - REMEMBERED) if left else 0
+        folder = self._archive.layout.journal_dir(journal)
+        left = segment.segments(folder)
+        if not left:
+            return 0
+        self._disk.sync_dir(folder)  # otherwise a power cut could bring back a segment that was just retired
+        return max(0, segment.number_of(left[0]) - 1 - REMEMBERED)
 
     def _expire_raw(self) -> bool:
         now_s = self._now_s()
         if now_s is not None:
-            expire_raw(self._archive.layout.raw, self._disk, now_s - self.keep_s, self.raw)
+            for journal in journals():
+                expire_raw(self._archive.layout.raw_dir(journal), self._disk, now_s - self.keep_s, self.raw)
         return False

@@ -172,10 +172,10 @@ class Reconcile:
             self._ledger.observe_all(new)
             self._planner.hole_seen()
 
-    def _learn_promise(self, pair: str, told: Collection[Promise | None]) -> None:
+    def _learn_promise(self, pair: str, found: Collection[Promise | None]) -> None:
         """Add the promises of ``pair`` found in files, which may come from another archive."""
         known = self._ledger.of(pair).promise
-        promise = evidence.earliest(known, *told)
+        promise = evidence.earliest(known, *found)
         if promise is not None and promise != known:
             for note in evidence.notes(pair, promise):
                 self._ledger.know(note)
@@ -190,10 +190,10 @@ class Reconcile:
             found = await patiently(self._clock, lambda: asyncio.to_thread(self._found, earlier))
         except StorageError as error:
             log.error("memory not compared with the disk", reason=str(error))
-        told = {pair: LedgerClaims.of(account) for pair, account in found.items()}
-        lost = {pair: gone for pair, claims in told.items() if (gone := earlier[pair].difference(claims))}
+        on_disk = {pair: LedgerClaims.of(account) for pair, account in found.items()}
+        lost = {pair: gone for pair, claims in on_disk.items() if (gone := earlier[pair].difference(claims))}
         learnt = [
-            pair for pair, claims in told.items() if self._is_news(claims, LedgerClaims.of(self._ledger.of(pair)))
+            pair for pair, claims in on_disk.items() if self._is_news(claims, LedgerClaims.of(self._ledger.of(pair)))
         ]
         learnt += [pair for pair, one in found.items() if one.damaged != self._ledger.of(pair).damaged]
         self._ledger.restate(found[pair] for pair in {*lost, *learnt})
@@ -201,36 +201,36 @@ class Reconcile:
             self._planner.hole_seen()
         for pair in lost:
             self._planner.plan_anew(pair)
-        if self._quarantined.restated(told):
+        if self._quarantined.restated(on_disk):
             self._planner.hole_seen()
         for pair, gone in lost.items():
-            await self._tell(pair, gone)
+            await self._report(pair, gone)
 
     @staticmethod
     def _is_news(disk: LedgerClaims, memory: LedgerClaims) -> bool:
         return bool(disk.difference(memory)) or disk.has_disowned(memory)
 
-    async def _tell(self, pair: str, gone: LedgerClaims) -> None:
-        said: dict[str, object] = {}
+    async def _report(self, pair: str, gone: LedgerClaims) -> None:
+        detail: dict[str, object] = {}
         parts = [*gone.held, *gone.void, *gone.unreadable]
         if parts:
-            said |= {"first_id": min(part.first for part in parts), "last_id": max(part.last for part in parts)}
-            said |= {"held": gone.held.count(), "void": gone.void.count()}
+            detail |= {"first_id": min(part.first for part in parts), "last_id": max(part.last for part in parts)}
+            detail |= {"held": gone.held.count(), "void": gone.void.count()}
         if gone.unreadable:
-            said["unreadable"] = gone.unreadable.count()
+            detail["unreadable"] = gone.unreadable.count()
         if gone.held:
             gaps = self._ledger.of(pair).fetchable_gaps()
-            asked = Spans(part for gap in gaps for part in gone.held.within(gap.span))
-            said["not_fetched"] = gone.held.count() - asked.count()
+            fetched_again = Spans(part for gap in gaps for part in gone.held.within(gap.span))
+            detail["not_fetched"] = gone.held.count() - fetched_again.count()
         if gone.confirmed is not None:
-            said["confirmed_until"] = iso(gone.confirmed.until_us)
+            detail["confirmed_until"] = iso(gone.confirmed.until_us)
         if gone.promise is not None:
-            said["promised"] = iso(gone.promise.time_us)
+            detail["promised"] = iso(gone.promise.time_us)
         if gone.disownings:
-            said["disownings"] = len(gone.disownings)
+            detail["disownings"] = len(gone.disownings)
         self._metrics.memory_differences.inc()
-        log.error("not on the disk any more", pair=pair, **said)
-        await self._notes.event(EventKind.MEMORY_DIFFERED, pair=pair, **said)
+        log.error("stored data is gone from the disk", pair=pair, **detail)
+        await self._notes.event(EventKind.MEMORY_DIFFERED, pair=pair, **detail)
         if gone.promise is not None:
             await self._promise_again(pair, gone.promise)
         for claim in sorted(gone.disownings, key=lambda one: one.time_us):  # the owner's decision holds as well
@@ -270,13 +270,18 @@ class Reconcile:
             lines = (line for path in segment.segments(layout.journal) for line in segment.entries(path))
             claims = (claim for claim in records.claims(lines) if claim.pair in wanted)
             loaded = load_ledger.load(
-                disk, layout, claims, coverage=self._archive.coverage, pairs=sorted(wanted), told=self._events.read
+                disk,
+                layout,
+                claims,
+                coverage=self._archive.coverage,
+                pairs=sorted(wanted),
+                read_evidence=self._events.read,
             )
             faults = {pair: diagnose(layout, pair, error) for pair, error in loaded.damaged.items()}
             self._quarantined.found(faults, of=len(layout.pairs()))
             for pair in faults:
-                sound, disk.of(pair).damaged = self._archive.coverage.readable(pair)
-                disk.observe_all(run for file in sound for run in file.footer.runs)
+                readable, disk.of(pair).damaged = self._archive.coverage.readable(pair)
+                disk.observe_all(run for file in readable for run in file.footer.runs)
             for pair in wanted.intersection((*faults, *self._quarantined.pairs())):
                 disk.observe_all(self._waiting(pair))
             return {pair: disk.of(pair) for pair in wanted}

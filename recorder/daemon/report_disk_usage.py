@@ -34,15 +34,17 @@ class DiskUsage:
 
     async def run(self) -> None:
         """Count until cancelled."""
-        told: tuple[str, ...] = ()
+        reported: tuple[str, ...] = ()
         while True:
             size = await asyncio.to_thread(measure, self._data)
             self._metrics.archive_files.set(size.files)
             self._metrics.archive_bytes.set(size.size)
-            if size.unlisted != told:
-                told = size.unlisted
-                if told:
+            if size.unlisted != reported:
+                reported = size.unlisted
+                if reported:
                     log.warning(
-                        "folders cannot be listed, and are not counted", folders=told[:_SHOWN], more=len(told[_SHOWN:])
+                        "folders cannot be listed, and are not counted",
+                        folders=reported[:_SHOWN],
+                        more=len(reported[_SHOWN:]),
                     )
             await self._clock.sleep(EVERY_S)

@@ -30,18 +30,18 @@ class ConflictingTrades:
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, dict[int, Trade]] = {}
+        self._stored: dict[str, dict[int, Trade]] = {}
         self._aside: dict[str, set[Trade] | None] = {}
         self._waiting: set[str] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._held or self._aside or self._waiting)
+        return bool(self._stored or self._aside or self._waiting)
 
     def add(self, repeated: Iterable[tuple[Trade, Trade]]) -> None:
         """Add rows received under stored ids, each with the stored trade."""
-        for came, held in repeated:
-            if not is_same(came, held):
-                self._held.setdefault(came.pair, {})[came.trade_id] = held
+        for received, stored in repeated:
+            if not is_same(received, stored):
+                self._stored.setdefault(received.pair, {})[received.trade_id] = stored
 
     def is_aside(self, pair: str) -> bool:
         """Return whether rows of a pair are set aside by now."""
@@ -86,10 +86,15 @@ class ConflictingTrades:
         A row is described by its time, price, quantity, taker's side and source.
         """
         rows = (row for row in self._rows(segment.decode(kept[0].line)) if row.pair == kept[0].pair)
-        came = min((row for row in rows if self._differs(row)), key=lambda row: row.trade_id)
+        received = min((row for row in rows if self._differs(row)), key=lambda row: row.trade_id)
         count = Spans(span for one in kept for span in one.spans).count()
-        held = self._held[came.pair][came.trade_id]
-        return {"trade_id": came.trade_id, "count": count, "held": _event_detail(held), "came": _event_detail(came)}
+        stored = self._stored[received.pair][received.trade_id]
+        return {
+            "trade_id": received.trade_id,
+            "count": count,
+            "held": _event_detail(stored),
+            "came": _event_detail(received),
+        }
 
     def _rows(self, entry: Entry) -> list[Trade]:
         try:
@@ -102,7 +107,7 @@ class ConflictingTrades:
         return aside is None or row in aside
 
     def _differs(self, row: Trade) -> bool:
-        held = self._held.get(row.pair, {}).get(row.trade_id)
+        held = self._stored.get(row.pair, {}).get(row.trade_id)
         return held is not None and not is_same(row, held)
 
 

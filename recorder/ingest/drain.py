@@ -48,12 +48,12 @@ class Drainer:
         keep_raw: bool,
         latest_s: Callable[[], float],
         metrics: Metrics,
-        told: ReportOnce | None = None,
+        report_once: ReportOnce | None = None,
         quarantined: QuarantinedPairs | None = None,
     ) -> None:
         self.quarantined = QuarantinedPairs(trades.layout) if quarantined is None else quarantined
         self._journal = journal
-        self._told = ReportOnce() if told is None else told
+        self._report_once = ReportOnce() if report_once is None else report_once
         self._trades = trades
         self._quarantine = Quarantine(trades.layout, trades.disk, staging=trades.staging)
         self._waiting_lines = WaitingLines(trades, self._quarantine)
@@ -93,7 +93,7 @@ class Drainer:
         try:
             return self._drain(paths)
         except BaseException:
-            self._told = ReportOnce()  # the drain is repeated, and lines may not have reached the quarantine
+            self._report_once = ReportOnce()  # the drain is repeated, and lines may not have reached the quarantine
             raise
 
     def _drain(self, paths: Sequence[Path]) -> int:
@@ -103,7 +103,7 @@ class Drainer:
         with ThreadPoolExecutor(1, "raw") as compressor, ThreadPoolExecutor(1, "drain") as writer:
             keep, made_s = paths if self.keep_raw else (), self._latest_s()
             preserving = [compressor.submit(self._journal.preserve, path, made_s=made_s) for path in keep]
-            closed = [DrainedSegment(path, self._told, self._quarantine) for path in paths]
+            closed = [self._segment(path) for path in paths]
             index = index_trades(closed)
             trades = TradeDrain(index, self._trades, self._quarantine, self.quarantined, touched=self._touched)
             writing: Future[int] | None = None
@@ -114,7 +114,7 @@ class Drainer:
             added += trades.append_refused()
             for one in closed:
                 trades.set_aside(one)
-                one.tell_odd_times()
+                one.report_odd_times()
                 self._tables.write(one)
             for preserved in preserving:
                 preserved.result()
@@ -133,6 +133,9 @@ class Drainer:
         touched, lost = self._touched, self._lost
         self._touched, self._lost = set(), False
         return None if lost else touched
+
+    def _segment(self, path: Path) -> DrainedSegment:
+        return DrainedSegment(path, self._journal.name_of(path), self._report_once, self._quarantine)
 
     def _journal_bytes(self) -> int:
         size = self._journal.size

@@ -54,7 +54,7 @@ class TableDrain:
         try:
             self._write_others(closed, singly=False)
         except Unstorable:  # the rows of an unknown line: all are added again, one line at a time
-            closed.back_to(mark)
+            closed.roll_back(mark)
             self._write_others(closed, singly=True)
 
     def _write_others(self, closed: DrainedSegment, *, singly: bool) -> None:
@@ -65,32 +65,32 @@ class TableDrain:
         self._tables.begin(singly=singly)
         for entry in closed.others.entries():
             try:
-                self._take(entry, closed)
+                self._add(entry, closed)
             except Malformed as error:
-                closed.not_understood(entry, error)
+                closed.quarantine_malformed(entry, error)
             except Unstorable as error:
                 if not singly:
                     raise
-                closed.refused(entry, error)
+                closed.quarantine_refused(entry, error)
             except (StorageError, UnreadableFile) as error:
                 # A damaged file of listings must not keep the rest from being archived; the line remains in raw/.
                 log.error("listing not archived", segment=closed.number, reason=str(error))
-        closed.tell_many()
+        closed.report_rest()
         self._tables.add(Branch(EVENTS), closed.events)
-        closed.put_aside()
-        self._tables.write(closed.number)
+        closed.write_quarantine()
+        self._tables.write(closed.name)
 
-    def _take(self, entry: Entry, closed: DrainedSegment) -> None:
+    def _add(self, entry: Entry, closed: DrainedSegment) -> None:
         match records.read(entry):
             case ListingRecord() as listing:
                 changed = self._instruments.add(entry.recv_ns // 1000, listing.listed())
                 odd = self._odd_entries.report(entry, listing, changed, self._instruments.keys())
                 self._tables.add(Branch(EVENTS), [*changed.events, *odd])
-            case Note() as note if (told := note.event()).kind == EventKind.DELISTED and told.pair is not None:
-                self._tables.add(Branch(EVENTS), [told])
-                self._instruments.delist(entry.recv_ns // 1000, told.pair)
+            case Note() as note if (noted := note.event()).kind == EventKind.DELISTED and noted.pair is not None:
+                self._tables.add(Branch(EVENTS), [noted])
+                self._instruments.delist(entry.recv_ns // 1000, noted.pair)
             case PublishedCandles() as answer:
-                self._take_candles(entry, answer.answer(), closed)
+                self._add_candles(entry, answer.answer(), closed)
             case TableRows() as carrying:
                 for table, parts in carrying.tables().items():
                     for value, rows in parts.items():
@@ -104,10 +104,10 @@ class TableDrain:
             case never:
                 assert_never(never)
 
-    def _take_candles(self, entry: Entry, came: CandleAnswer, closed: DrainedSegment) -> None:
-        if came.odd:
-            closed.unread(entry, came.odd)
-        taken = self._candles.take(came.rows, entry.recv_ns // 1000)
-        self._tables.add(Branch(EVENTS), taken.events)
-        if taken.unreadable is not None:
-            log.error("candles archived without comparison", segment=closed.number, reason=str(taken.unreadable))
+    def _add_candles(self, entry: Entry, answer: CandleAnswer, closed: DrainedSegment) -> None:
+        if answer.odd:
+            closed.quarantine_rows(entry, answer.odd)
+        added = self._candles.take(answer.rows, entry.recv_ns // 1000)
+        self._tables.add(Branch(EVENTS), added.events)
+        if added.unreadable is not None:
+            log.error("candles archived without comparison", segment=closed.number, reason=str(added.unreadable))

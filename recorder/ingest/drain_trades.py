@@ -24,7 +24,7 @@ from recorder.core.trade_ids import Spans
 from recorder.disk import undisturbed
 from recorder.errors import CorruptFile, Malformed, UnreadableFile, Unstorable
 from recorder.ingest.conflicting_trades import ConflictingTrades
-from recorder.ingest.drained_segment import ASIDE_BYTES, DrainedSegment
+from recorder.ingest.drained_segment import QUARANTINE_BYTES, DrainedSegment
 from recorder.ingest.quarantined_pairs import QuarantinedPairs
 from recorder.ingest.trade_index import BATCH_TRADES, LinesByPair
 from recorder.journal import segment
@@ -113,7 +113,7 @@ class TradeDrain:
         try:
             repeated = self._trades.repeated(pair, rows)
         except (CorruptFile, UnreadableFile) as error:  # stored rows cannot be compared; verify reports the file
-            log.error("repeats not compared", pair=pair, reason=str(error))
+            log.error("repeated trades not compared", pair=pair, reason=str(error))
             repeated = []
         except Unstorable:
             self._refused.add(pair)
@@ -136,12 +136,12 @@ class TradeDrain:
         for closed, lines in (part for parts in self._index.values() for part in parts):
             for entry in lines.entries():
                 try:
-                    rows, unread = records.distrusted(entry)
+                    rows, unread = records.rows_checked_again(entry)
                 except Malformed as error:
                     closed.lost = True
-                    closed.not_understood(entry, error)
+                    closed.quarantine_malformed(entry, error)
                     continue
-                closed.unread(entry, unread)
+                closed.quarantine_rows(entry, unread)
                 of_pair = [row for row in rows if row.pair == pair]
                 if of_pair:
                     waiting.append((closed, entry, of_pair))
@@ -158,7 +158,7 @@ class TradeDrain:
         except Unstorable as error:
             if len(lines) == 1:
                 closed, entry, _ = lines[0]
-                closed.refused(entry, error, pair if is_pair(pair) else None)
+                closed.quarantine_refused(entry, error, pair if is_pair(pair) else None)
                 return 0
         half = len(lines) // 2
         return self._append_halves(pair, lines[:half]) + self._append_halves(pair, lines[half:])
@@ -175,10 +175,10 @@ class TradeDrain:
         for pair, reason in dict.fromkeys((one.pair, one.reason) for one in kept):
             of_pair = [one for one in kept if (one.pair, one.reason) == (pair, reason)]
             if pair is not None and reason == Reason.RENUMBERED:
-                self._tell_renumbered(closed, pair, of_pair, path)
+                self._report_renumbered(closed, pair, of_pair, path)
                 continue
             detail = self._conflicting.detail(of_pair)
-            log.error("ids came with other content", pair=pair, file=str(path), **detail)
+            log.error("ids received with other content", pair=pair, file=str(path), **detail)
             closed.events.append(event(of_pair[0].recv_ns // 1000, EventKind.DIFFERS, pair, **detail))
 
     def _set_waiting_aside(self, closed: DrainedSegment, kept: Iterable[QuarantinedRow]) -> Iterator[QuarantinedRow]:
@@ -190,7 +190,7 @@ class TradeDrain:
                 continue
             waiting.append(one)
             size += len(one.line)
-            if size >= ASIDE_BYTES:
+            if size >= QUARANTINE_BYTES:
                 self._quarantine.add(waiting)
                 waiting, size = [], 0
         if waiting:
@@ -199,7 +199,7 @@ class TradeDrain:
                 "lines of quarantined pairs moved to quarantine", segment=closed.number, pairs=pairs, file=str(path)
             )
 
-    def _tell_renumbered(self, closed: DrainedSegment, pair: str, kept: Sequence[QuarantinedRow], path: Path) -> None:
+    def _report_renumbered(self, closed: DrainedSegment, pair: str, kept: Sequence[QuarantinedRow], path: Path) -> None:
         claims = self._trades.claimed.claims(pair)
         lines = len(kept)
         if evidence.renumbered(claims) is not None:
@@ -223,7 +223,7 @@ class TradeDrain:
         try:
             rows = cast("ParkedTrades", records.read(entry)).parked()
         except Malformed as error:
-            closed.not_understood(entry, error)
+            closed.quarantine_malformed(entry, error)
             return
         line = segment.encode(entry.recv_ns, entry.source, entry.payload).rstrip(b"\n")
         for pair in filter(is_pair, dict.fromkeys(row.pair for row in rows)):

@@ -35,7 +35,7 @@ class OddListingEntries:
     def __init__(self, kept_in: Quarantine, layout: Layout) -> None:
         self._quarantine = kept_in
         self._layout = layout
-        self._told: dict[str, int] | None = None
+        self._reported: dict[str, int] | None = None
 
     def report(self, entry: Entry, answer: ListingRecord, changed: Changes, pairs: Mapping[str, str]) -> list[Event]:
         """Quarantine the entries of a listing that do not count, durably; return the events to report.
@@ -43,14 +43,14 @@ class OddListingEntries:
         ``answer`` is the parsed ``entry``, ``pairs`` are the known pairs by Kraken key. Another call with the same line
         returns the same. Raises DiskError.
         """
-        told = self._load() if self._told is None else self._told
+        reported = self._load() if self._reported is None else self._reported
         kept = _kept(entry, answer, changed, pairs)
-        found = [one for one in kept if told.get(one.why, entry.recv_ns) >= entry.recv_ns]
+        found = [one for one in kept if reported.get(one.why, entry.recv_ns) >= entry.recv_ns]
         singly = found[:SINGLY]
         if not singly:
             return []
         path = self._quarantine.add(singly)
-        told.update((one.why, entry.recv_ns) for one in singly)
+        reported.update((one.why, entry.recv_ns) for one in singly)
         log.error("entries of the listing quarantined", entries=len(found), file=str(path), first=singly[0].why)
         reasons = [(one.pair, one.why) for one in singly]
         if len(found) > SINGLY:
@@ -61,11 +61,11 @@ class OddListingEntries:
         ]
 
     def _load(self) -> dict[str, int]:
-        self._told = {}
+        self._reported = {}
         for one in quarantine.listed(self._layout):  # in order of receipt
             if one.reason == Reason.MALFORMED and _SOURCE in one.line[: len(_SOURCE) + 64]:
-                self._told.setdefault(one.why, one.recv_ns)
-        return self._told
+                self._reported.setdefault(one.why, one.recv_ns)
+        return self._reported
 
 
 def _kept(entry: Entry, answer: ListingRecord, changed: Changes, pairs: Mapping[str, str]) -> Iterator[QuarantinedRow]:

@@ -54,13 +54,13 @@ class OddTimes:
         """
         if self.rows >= CLOCK_ROWS and 2 * sum(map(len, self._odd.values())) > self.rows:
             return []
-        return [_told(pair, found) for pair, found in self._odd.items()]
+        return [_report(pair, found) for pair, found in self._odd.items()]
 
 
-def _told(pair: str, found: dict[int, tuple[Trade, int, str]]) -> OddTimesReport:
+def _report(pair: str, found: dict[int, tuple[Trade, int, str]]) -> OddTimesReport:
     row, received_ns, source = found[min(found)]
-    said = f"trade {row.trade_id} is stamped {iso(row.time_us)} and came at {iso(received_ns // 1000)}"
+    sentence = f"trade {row.trade_id} is stamped {iso(row.time_us)} and came at {iso(received_ns // 1000)}"
     others = f", and so are {len(found) - 1} others" if len(found) > 1 else ""
-    reason = f"{said}{others}: stored as it came"
-    log.warning("odd time", pair=pair, reason=reason)
+    reason = f"{sentence}{others}: stored as it came"
+    log.warning("implausible time", pair=pair, reason=reason)
     return OddTimesReport(pair, received_ns, source, reason)

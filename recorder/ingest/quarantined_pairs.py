@@ -86,7 +86,7 @@ class QuarantinedPairs:
         self._owed.pop(pair, None)
         fault = self._faults.pop(pair, None)
         if fault is not None:
-            log.warning("pair healed", pair=pair, file=fault.file)
+            log.warning("pair released from quarantine", pair=pair, file=fault.file)
 
     def restated(self, pairs: Iterable[str]) -> bool:
         """Record that the accounts of ``pairs`` match the disk; return whether any had been waiting for that."""

@@ -61,10 +61,10 @@ class RenumberedPairs:
             self._waits = {pair: wait for pair, wait in self._waits.items() if pair in renumbered}
             for pair, found in renumbered.items():
                 try:
-                    if await asyncio.to_thread(self._begin_anew, pair, found) or await self._asked(pair, found):
+                    if await asyncio.to_thread(self._begin_anew, pair, found) or await self._is_resolved(pair, found):
                         self._settled([pair])
                 except (StorageError, UnreadableFile) as error:
-                    log.error("renumbered pair not looked after", pair=pair, reason=str(error))
+                    log.error("renumbered pair not checked", pair=pair, reason=str(error))
             await self._clock.sleep(self._round_s)
 
     def _renumbered(self) -> dict[str, Renumbered]:
@@ -83,7 +83,7 @@ class RenumberedPairs:
         )
         return True
 
-    async def _asked(self, pair: str, found: Renumbered) -> bool:
+    async def _is_resolved(self, pair: str, found: Renumbered) -> bool:
         """Ask REST, if due, and return whether it shows the stored trades again."""
         growing, due_s = self._waits.get(pair, (GrowingDelay(RETRY_S, LAST_RETRY_S), 0.0))
         instrument = self._instruments.get(pair)

@@ -40,7 +40,7 @@ def index_trades(segments: Iterable[DrainedSegment]) -> LinesByPair:
             if isinstance(entry, CorruptLine):
                 closed.lost = True
                 closed.corrupt.append(entry)
-                closed.malformed(received_ns, "journal", str(entry))  # after the last line whose time is known
+                closed.report_malformed(received_ns, "journal", str(entry))  # after the last line whose time is known
                 continue
             received_ns = entry.recv_ns
             pair = records.streamed_pair(entry)  # of nearly all of millions of lines

@@ -35,4 +35,4 @@ class UnreadableLines:
         self._kept.add(content)
         log.warning("unreadable data quarantined", source=entry.source, file=str(path))
         if len(self._kept) == KEPT:
-            log.error("too much could not be read: the rest of it stays in the journal alone", lines=KEPT)
+            log.error("too many unreadable lines: the rest stays in the journal only", lines=KEPT)

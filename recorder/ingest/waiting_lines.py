@@ -28,21 +28,21 @@ class WaitingLines:
 
     def release(self, pair: str) -> int:
         """Archive the waiting lines of a pair as far as they are not archived yet; the lines stay in the quarantine."""
-        held, added = self._trades.coverage.spans(pair), 0
+        stored, added = self._trades.coverage.spans(pair), 0
         renumbered = evidence.renumbered(self._trades.claimed.claims(pair)) is not None
         for part in quarantine.parts(self._trades.layout, pair, Reason.WAITING):
-            new = [one for one in part if not all(held.covers(span) for span in one.spans)]
+            new = [one for one in part if not all(stored.covers(span) for span in one.spans)]
             if renumbered and new:  # these rows wait until the renumbering is settled
                 self._quarantine.add([msgspec.structs.replace(one, reason=Reason.RENUMBERED) for one in new])
             elif new:
                 added += self._replay(pair, new)
         if added:
-            log.warning("what waited is archived", pair=pair, rows=added)
+            log.warning("waiting lines archived", pair=pair, rows=added)
         return added
 
     def _replay(self, pair: str, kept: Sequence[QuarantinedRow]) -> int:
         try:
-            came = quarantine.replay(
+            added = quarantine.replay(
                 kept, self._trades, lambda one: (row for row in quarantined_trades(one) if row.pair == pair)
             )
         except Unstorable as error:
@@ -52,4 +52,4 @@ class WaitingLines:
                 [msgspec.structs.replace(kept[0], reason=Reason.REFUSED, why=str(error)[:SHOWN_CHARS])]
             )
             return 0
-        return Spans(came.get(pair, ())).count()
+        return Spans(added.get(pair, ())).count()

@@ -1,7 +1,7 @@
 """The journal: the write-ahead log of data that cannot be requested again.
 
-Contains the segments under ``journal/``, their numbers, and their retirement to ``raw/``. One process writes; a closed
-segment is never written again. Does not interpret payloads.
+Contains the segments of one journal, their names, and their retirement: those under ``journal/`` to ``raw/``. One
+process writes; a closed segment is never written again. Does not interpret payloads.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import BinaryIO, Final
 
 import zstandard
 
-from recorder.core.event_kinds import HEADER
+from recorder.core.segment_names import MAIN_JOURNAL, SegmentName, raw_folder
 from recorder.disk import Disk, names_in
 from recorder.errors import DiskError, TornTail
 from recorder.journal import segment
-from recorder.version import __version__
 
 RAW_SUFFIX: Final = ".jsonl.zst"
 CORRUPT_SUFFIX: Final = ".corrupt"
@@ -33,13 +32,25 @@ class Journal:
     process must end, and opening the journal anew recovers. Until then every call is refused.
     """
 
-    def __init__(self, data: Path, disk: Disk, *, staging: Path, now_ns: int, above: int = 0) -> None:
-        """Open the journal under ``data``: cut a torn last line, then begin a new segment.
+    def __init__(
+        self,
+        data: Path,
+        disk: Disk,
+        *,
+        staging: Path,
+        now_ns: int,
+        above: int = 0,
+        archive: str = "",
+        journal: str = MAIN_JOURNAL,
+    ) -> None:
+        """Open a journal under ``data``: cut a torn last line, then begin a new segment.
 
-        ``above`` is the highest number known to be used elsewhere: the archive refers to some.
+        ``above`` is the highest number known to be used elsewhere: the archive refers to some. New segments are named
+        by ``archive``, the archive's id, and ``journal``; without an id by their numbers alone, as in older releases.
         """
-        self._directory = data / "journal"
-        self._raw = data / "raw"
+        self._archive, self._name = archive, journal
+        self._directory = data / journal
+        self._raw = data / raw_folder(journal)
         self._disk = disk
         self._staging = staging
         self._failed: DiskError | None = None
@@ -53,6 +64,10 @@ class Journal:
     def number(self) -> int:
         """The number of the open segment."""
         return self._number
+
+    def name_of(self, path: Path) -> SegmentName:
+        """Return the full name of a segment, which footers use."""
+        return segment.name_of(path, archive=self._archive)
 
     @property
     def size(self) -> int:
@@ -121,9 +136,7 @@ class Journal:
 
     def _begin(self, number: int, now_ns: int) -> None:
         self._number = number
-        header = segment.encode_note(
-            now_ns, HEADER, number=number, format=segment.FORMAT, writer=f"kraken-recorder {__version__}"
-        )
+        header = segment.encode_header(now_ns, SegmentName(self._archive, self._name, number))
         self._file = self._disk.create(segment.path_of(self._directory, number))
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(self._file.close)

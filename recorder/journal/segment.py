@@ -16,14 +16,16 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from zlib import crc32
 
 import msgspec
 
-from recorder.core.event_kinds import NOTE
+from recorder.core.event_kinds import HEADER, NOTE
+from recorder.core.segment_names import MAIN_JOURNAL, SegmentName
 from recorder.disk import names_in, sync_for_reading
 from recorder.errors import CorruptLine
+from recorder.version import __version__
 
 SUFFIX: Final = ".jsonl"
 FORMAT: Final = 1
@@ -31,6 +33,8 @@ FORMAT: Final = 1
 CHUNK: Final = 1 << 22
 """Bytes of a segment read at once: limits the memory for reading a long one."""
 
+_HEADER_BYTES: Final = 4096
+"""More than the first line of a segment has."""
 SOURCE_LIMIT: Final = 16_384
 """Maximum characters of a source: the longest, of a frame with parked ids, lists pairs, at most the 200 of a
 connection."""
@@ -48,6 +52,15 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     recv_ns: int
     source: str
     payload: bytes
+
+
+class _Header(msgspec.Struct):
+    """The note at the start of a segment; one of an older release names neither archive nor journal."""
+
+    note: Literal["segment"]
+    number: int
+    archive: str = ""
+    journal: str = MAIN_JOURNAL
 
 
 class _Line(msgspec.Struct):
@@ -133,6 +146,30 @@ def path_of(directory: Path, number: int) -> Path:
 def number_of(path: Path) -> int:
     """Return the number of a segment, also of a retired one."""
     return int(path.name.split(".")[0])
+
+
+def encode_header(recv_ns: int, name: SegmentName) -> bytes:
+    """Return the first line of a segment."""
+    named = {"archive": name.archive, "journal": name.journal} if name.archive else {}
+    return encode_note(
+        recv_ns, HEADER, number=name.number, format=FORMAT, writer=f"kraken-recorder {__version__}", **named
+    )
+
+
+def name_of(path: Path, *, archive: str) -> SegmentName:
+    """Return the name of a segment, which stands in its first line and is the same wherever the file is copied.
+
+    If that line is damaged, it is a segment of the folder that it lies in, in the archive with the id ``archive``.
+    """
+    with path.open("rb") as file:
+        line = file.readline(_HEADER_BYTES)
+    try:
+        header = msgspec.json.decode(decode(line.removesuffix(b"\n")).payload, type=_Header)
+    except (CorruptLine, msgspec.DecodeError):
+        return SegmentName(archive, path.parent.name, number_of(path))
+    if not header.archive:
+        return SegmentName("", MAIN_JOURNAL, number_of(path))
+    return SegmentName(header.archive, header.journal, header.number)
 
 
 def segments(directory: Path) -> list[Path]:

@@ -19,22 +19,22 @@ from recorder.kraken.rest_rows import EMPTY, NULL
 
 _OWN_VENUE: Final = (None, "international")
 """The ``execution_venue`` of entries of the exchange itself; before 2026 there was no such field."""
-_UNTOLD: Final = "online"
+_DEFAULT_STATUS: Final = "online"
 """The status of a pair whose status cannot be read: that of nearly all."""
-_NOTHING: Final = Decimal(0)
-_SHOWN: Final = 40
+_ZERO: Final = Decimal(0)
+_SHOWN_CHARS: Final = 40
 KEY_LIMIT: Final = 64
 """Maximum characters of the key of an entry of the listing."""
 
 
-def parse_listing(result: bytes, asked: str = CURRENCY) -> Listed:
-    """Read the ``result`` of AssetPairs for the asset class ``asked``. Raises Malformed.
+def parse_listing(result: bytes, asset_class: str = CURRENCY) -> Listed:
+    """Read the ``result`` of AssetPairs for an asset class. Raises Malformed.
 
     Pairs without a wsname (the dark pools of 2021) are not on the WebSocket and are left out. An entry that cannot be
     read does not affect the others.
     """
-    if asked != CURRENCY and EMPTY.match(result):  # some encoders print an empty table this way
-        return Listed(asked, ())
+    if asset_class != CURRENCY and EMPTY.match(result):  # some encoders print an empty table this way
+        return Listed(asset_class, ())
     table = raw_entries(result)
     own, others, odd = list[Instrument](), list[Instrument](), dict[str, OddEntry]()
     for key, raw in table.items():
@@ -42,13 +42,13 @@ def parse_listing(result: bytes, asked: str = CURRENCY) -> Listed:
             entry = wire.asset_pair(raw)
             if entry.wsname:
                 venue = others if entry.execution_venue not in _OWN_VENUE else own
-                venue.append(_instrument(key, entry, asked))
+                venue.append(_instrument(key, entry, asset_class))
         except wire.UNREADABLE as error:
-            odd[key[:KEY_LIMIT]] = _odd_entry(key, raw, str(error), asked)
+            odd[key[:KEY_LIMIT]] = _odd_entry(key, raw, str(error), asset_class)
     if table and len(odd) == len(table) and all(entry.bare is None for entry in odd.values()):
         reason = next(iter(odd.values())).reason
         raise Malformed(f"an answer of AssetPairs without a readable entry: {reason[:REASON_LIMIT]}")
-    return Listed(asked, [*own, *others], odd)
+    return Listed(asset_class, [*own, *others], odd)
 
 
 def raw_entries(result: bytes) -> dict[str, msgspec.Raw]:
@@ -59,7 +59,7 @@ def raw_entries(result: bytes) -> dict[str, msgspec.Raw]:
         raise Malformed(f"an answer of AssetPairs that cannot be read: {error}") from error
 
 
-def _instrument(key: str, entry: wire.AssetPair, asked: str) -> Instrument:
+def _instrument(key: str, entry: wire.AssetPair, asset_class: str) -> Instrument:
     return Instrument(
         pair=_symbol(entry),
         key=_key(key),
@@ -70,15 +70,15 @@ def _instrument(key: str, entry: wire.AssetPair, asked: str) -> Instrument:
         pair_decimals=entry.pair_decimals,
         lot_decimals=entry.lot_decimals,
         cost_decimals=entry.cost_decimals,
-        tick_size=_plain("tick_size", entry.tick_size),
-        ordermin=_plain("ordermin", entry.ordermin),
-        costmin=_plain("costmin", entry.costmin),
+        tick_size=_plain_number("tick_size", entry.tick_size),
+        ordermin=_plain_number("ordermin", entry.ordermin),
+        costmin=_plain_number("costmin", entry.costmin),
         status=entry.status,
-        asset_class=entry.aclass_base or asked,
+        asset_class=entry.aclass_base or asset_class,
     )
 
 
-def _bare(key: str, entry: wire.BarePair, asked: str) -> Instrument:
+def _bare(key: str, entry: wire.BarePair, asset_class: str) -> Instrument:
     """Return a pair from the required fields of its entry; the rest is left at a minimum."""
     pair = _symbol(entry)
     base, _, quote = (entry.wsname or "").partition("/")
@@ -95,18 +95,18 @@ def _bare(key: str, entry: wire.BarePair, asked: str) -> Instrument:
         tick_size=None,
         ordermin=None,
         costmin=None,
-        status=_UNTOLD,
-        asset_class=entry.aclass_base or asked,
+        status=_DEFAULT_STATUS,
+        asset_class=entry.aclass_base or asset_class,
     )
 
 
-def _odd_entry(key: str, raw: msgspec.Raw, reason: str, asked: str) -> OddEntry:
+def _odd_entry(key: str, raw: msgspec.Raw, reason: str, asset_class: str) -> OddEntry:
     names, bare = {key}, None
     with contextlib.suppress(*wire.UNREADABLE):
-        said = wire.pair_names(raw)
-        names |= {name for name in (said.altname, said.wsname) if isinstance(name, str)}
+        names_read = wire.pair_names(raw)
+        names |= {name for name in (names_read.altname, names_read.wsname) if isinstance(name, str)}
         names |= {v2_symbol(name) for name in names if "/" in name}
-        bare = _bare(key, wire.bare_pair(raw), asked)
+        bare = _bare(key, wire.bare_pair(raw), asset_class)
     shown = {name[:KEY_LIMIT] for name in names}
     return OddEntry(
         f"the entry of {key[:KEY_LIMIT]} cannot be read: {reason}"[:REASON_LIMIT], bytes(raw), frozenset(shown), bare
@@ -127,7 +127,7 @@ def _key(key: str) -> str:
     return key
 
 
-def _plain(field: str, raw: msgspec.Raw) -> str | None:
+def _plain_number(field: str, raw: msgspec.Raw) -> str | None:
     """Return the canonical text of a number, so that a listing that differs only in spelling is no change."""
     if raw == NULL:
         return None
@@ -135,7 +135,7 @@ def _plain(field: str, raw: msgspec.Raw) -> str | None:
     text = wire.text_of(raw) if printed.startswith(b'"') else printed.decode()
     number = exact_number(text)
     try:
-        check_exact(number, _NOTHING)
+        check_exact(number, _ZERO)
     except ValueError:
-        raise ValueError(f"{field} {text[:_SHOWN]!r} does not fit the archive's decimals") from None
+        raise ValueError(f"{field} {text[:_SHOWN_CHARS]!r} does not fit the archive's decimals") from None
     return plain(number)

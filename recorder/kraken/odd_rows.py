@@ -14,7 +14,7 @@ from recorder.kraken import wire
 REASON_LIMIT: Final = 300
 """Maximum characters of a reason, which may quote input of any size."""
 Row = TypeVar("Row")
-Known: TypeAlias = Callable[[msgspec.Raw], tuple[str | None, int | None]]
+ReadPairAndId: TypeAlias = Callable[[msgspec.Raw], tuple[str | None, int | None]]
 """Returns what is known of a row that cannot be read: its pair and its id."""
 
 
@@ -42,7 +42,7 @@ class SalvagedRows(NamedTuple):
 def one_by_one(
     rows: Sequence[msgspec.Raw],
     read: Callable[[msgspec.Raw], Row],
-    known: Known,
+    known: ReadPairAndId,
 ) -> tuple[list[Row], tuple[OddRow, ...]]:
     """Read rows one by one; for each that cannot be read return why, and what is ``known``: pair and id."""
     good, odd = list[Row](), list[OddRow]()

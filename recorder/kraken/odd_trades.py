@@ -18,11 +18,11 @@ def is_odd(trade: Trade) -> bool:
     return not trade.price or not trade.qty or trade.ord_type not in KNOWN_TYPES
 
 
-def stored(trades: Iterable[Trade], told: ReportOnce) -> Iterator[tuple[str, str]]:
-    """Yield pair and sentence for each kind of unusual trade that was not ``told`` of its pair yet."""
+def stored(trades: Iterable[Trade], report_once: ReportOnce) -> Iterator[tuple[str, str]]:
+    """Yield pair and sentence for each kind of unusual trade that was not reported of its pair yet."""
     for trade in filter(is_odd, trades):
         for kind, what in _describe(trade):
-            if told.is_first("stored", trade.pair, kind):
+            if report_once.is_first("stored", trade.pair, kind):
                 yield trade.pair, f"trade {trade.trade_id} {what}: stored as it came"
 
 

@@ -14,7 +14,7 @@ from recorder.core.model import TIMEFRAMES, Candle, check_exact
 from recorder.errors import Malformed
 from recorder.kraken import wire
 from recorder.kraken.exact_numbers import exact_number, whole_number
-from recorder.kraken.odd_rows import Known, OddRow, describe, one_by_one, optional
+from recorder.kraken.odd_rows import OddRow, ReadPairAndId, describe, one_by_one, optional
 from recorder.kraken.rest_rows import rows_and_last
 from recorder.kraken.timestamps import END_S, US_PER_S
 
@@ -43,7 +43,7 @@ def parse_answer(result: bytes, pair: str, timeframe: str) -> CandleAnswer:
         rows, last = rows_and_last(result, "candles")
         raw = wire.raw_rows(rows)
         end_us = (END_S if last is None else min(whole_number(last), END_S)) * US_PER_S
-        read, odd = one_by_one(raw, lambda row: _candle(wire.ohlc_row(row), pair, timeframe), _of_answer(pair))
+        read, odd = one_by_one(raw, lambda row: _candle(wire.ohlc_row(row), pair, timeframe), _pair_only(pair))
         if odd and not read:
             raise ValueError(odd[0].reason)
     except wire.UNREADABLE as error:
@@ -52,7 +52,7 @@ def parse_answer(result: bytes, pair: str, timeframe: str) -> CandleAnswer:
     odd_places = {row.at for row in odd}
     places = [at for at in range(len(raw)) if at not in odd_places]
     ordered = set(_ascending([candle.time_us for candle in read]))
-    stepping = [
+    out_of_order = [
         OddRow(bytes(raw[at]), f"the candle at {one.time_us // US_PER_S} is not in the order of time", at, pair)
         for index, (at, one) in enumerate(zip(places, read, strict=True))
         if index not in ordered
@@ -63,15 +63,15 @@ def parse_answer(result: bytes, pair: str, timeframe: str) -> CandleAnswer:
         for index, (at, one) in enumerate(zip(places, read, strict=True))
         if index in ordered and at < running and one.time_us <= end_us
     ]
-    left = tuple(sorted((row for row in (*odd, *stepping) if row.at < running), key=lambda row: row.at))
+    malformed = tuple(sorted((row for row in (*odd, *out_of_order) if row.at < running), key=lambda row: row.at))
     starts = [one.time_us for one in committed]
     step_us = TIMEFRAMES[timeframe] * 60 * US_PER_S
     known = [(at, one.time_us) for index, (at, one) in enumerate(zip(places, read, strict=True)) if index in ordered]
     starts += [start for row in odd if row.at < running and (start := _start_us(row, known, step_us)) is not None]
-    return CandleAnswer(committed, left, min(starts, default=None), max(starts, default=None))
+    return CandleAnswer(committed, malformed, min(starts, default=None), max(starts, default=None))
 
 
-def _of_answer(pair: str) -> Known:
+def _pair_only(pair: str) -> ReadPairAndId:
     return lambda _: (pair, None)
 
 

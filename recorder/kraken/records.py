@@ -56,7 +56,7 @@ class Line(Protocol):
         ...
 
 
-Sorted: TypeAlias = tuple[list[Trade], Sequence[OddRow]]
+TradesAndOddRows: TypeAlias = tuple[list[Trade], Sequence[OddRow]]
 """The trades of a line, and its rows that cannot be read."""
 
 
@@ -71,7 +71,7 @@ class TradeRecord(_OfLine, frozen=True, gc=False):
         """Return the pair of the first trade, without parsing; None if that cannot be seen."""
         return trade_frames.first_pair(self.line.payload)
 
-    def rows(self) -> Sorted:
+    def rows(self) -> TradesAndOddRows:
         """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
         raise NotImplementedError
 
@@ -87,7 +87,7 @@ class TradeRecord(_OfLine, frozen=True, gc=False):
 class StreamedTrades(TradeRecord, frozen=True, gc=False):
     """A frame of trades. It was read on receipt, so that its numbers are known to fit the archive."""
 
-    def rows(self) -> Sorted:
+    def rows(self) -> TradesAndOddRows:
         """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
         try:
             return trade_frames.parse_trades(self.line.payload, received_ns=self.line.recv_ns, checked=True), ()
@@ -105,7 +105,7 @@ class StreamedTrades(TradeRecord, frozen=True, gc=False):
 class SalvagedTrades(StreamedTrades, frozen=True, gc=False):
     """A frame of trades with some rows that could not be read on receipt. This release may be able to read them."""
 
-    def rows(self) -> Sorted:
+    def rows(self) -> TradesAndOddRows:
         """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
         try:
             return trade_frames.parse_trades(self.line.payload, received_ns=self.line.recv_ns), ()
@@ -126,31 +126,31 @@ class ParkedTrades(TradeRecord, frozen=True, gc=False):
 
     def parked_from(self) -> dict[str, int]:
         """Return the first parked id, by pair. Raises Malformed."""
-        told = parse_qsl(self.line.source.partition("?")[2])
-        if not told or not all(_ID.fullmatch(first) for _, first in told):
+        query = parse_qsl(self.line.source.partition("?")[2])
+        if not query or not all(_ID.fullmatch(first) for _, first in query):
             raise Malformed(f"a source that does not tell which ids are parked: {self.line.source[:_SHOWN]}")
-        return {pair: int(first) for pair, first in told}
+        return {pair: int(first) for pair, first in query}
 
-    def rows(self) -> Sorted:
+    def rows(self) -> TradesAndOddRows:
         """Return the trades that count, and the rows that cannot be read. Raises Malformed if none can."""
-        rows, odd = self._sorted()
-        return self._of(rows, parked=False), odd
+        rows, odd = self._read()
+        return self._select(rows, parked=False), odd
 
     def parked(self) -> list[Trade]:
         """Return the trades that are parked. Raises Malformed."""
-        return self._of(self._sorted()[0], parked=True)
+        return self._select(self._read()[0], parked=True)
 
     def released_source(self, still: Mapping[str, int]) -> str:
         """Return the source of the same frame when only these are parked ``still``; none: an ordinary frame."""
         connection = int(self.line.source.partition("?")[0].rpartition(":")[2])
         if still:
             return parked_source(connection, still)
-        return stream_source("odd" if self._sorted()[1] else "trade", connection)
+        return stream_source("odd" if self._read()[1] else "trade", connection)
 
-    def _sorted(self) -> Sorted:
+    def _read(self) -> TradesAndOddRows:
         return SalvagedTrades(self.line).rows()
 
-    def _of(self, rows: Iterable[Trade], *, parked: bool) -> list[Trade]:
+    def _select(self, rows: Iterable[Trade], *, parked: bool) -> list[Trade]:
         since = self.parked_from()
         return [row for row in rows if (row.pair in since and row.trade_id >= since[row.pair]) == parked]
 
@@ -160,10 +160,10 @@ class PolledTrades(TradeRecord, frozen=True, gc=False):
 
     def first_pair(self) -> str | None:
         """Return the pair of the trades; None if the source names none."""
-        pair = _named(self.line)
+        pair = _pair_name(self.line)
         return pair if is_pair(pair) else None
 
-    def rows(self) -> Sorted:
+    def rows(self) -> TradesAndOddRows:
         """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
         page = trade_pages.parse_page(_result(self.line), _pair(self.line))
         return list(page.trades), page.odd
@@ -172,7 +172,7 @@ class PolledTrades(TradeRecord, frozen=True, gc=False):
 class OddTrades(PolledTrades, frozen=True, gc=False):
     """Rows of an answer of Trades that could not be read on receipt. This release may be able to read them."""
 
-    def rows(self) -> Sorted:
+    def rows(self) -> TradesAndOddRows:
         """Return the rows that can be read by now, and the others. Raises Malformed if it contains no rows."""
         return trade_pages.decode_odd_rows(self.line.payload, _pair(self.line))
 
@@ -186,8 +186,8 @@ class PublishedCandles(_OfLine, frozen=True, gc=False):
 
     def answer(self) -> CandleAnswer:
         """Return the committed candles, and the rows that cannot be read. Raises Malformed if none can."""
-        asked = parse_qs(self.line.source.partition("#")[0].partition("?")[2])
-        timeframe = _TIMEFRAMES.get(asked.get("interval", [""])[0])
+        query = parse_qs(self.line.source.partition("#")[0].partition("?")[2])
+        timeframe = _TIMEFRAMES.get(query.get("interval", [""])[0])
         if timeframe is None:
             raise Malformed(f"candles of an interval that there is not: {self.line.source[:_SHOWN]}")
         return ohlc_answers.parse_answer(_result(self.line), _pair(self.line), timeframe)
@@ -198,8 +198,8 @@ class ListingRecord(_OfLine, frozen=True, gc=False):
 
     def listed(self) -> Listed:
         """Return the listed pairs of the requested asset class. Raises Malformed."""
-        asked = parse_qs(self.line.source.partition("?")[2].partition("#")[0]).get("aclass_base", [CURRENCY])[0]
-        return asset_pairs.parse_listing(_result(self.line), asked)
+        asset_class = parse_qs(self.line.source.partition("?")[2].partition("#")[0]).get("aclass_base", [CURRENCY])[0]
+        return asset_pairs.parse_listing(_result(self.line), asset_class)
 
     def entries(self) -> Mapping[str, msgspec.Raw]:
         """Return the entries as received, by key. Raises Malformed."""
@@ -436,7 +436,7 @@ def trades(line: Line) -> list[Trade]:
     return rows(line)[0]
 
 
-def rows(line: Line) -> Sorted:
+def rows(line: Line) -> TradesAndOddRows:
     """Return the trades in a journal line, and its rows of trades that cannot be read. Raises Malformed.
 
     Both are empty if it is something else.
@@ -463,8 +463,8 @@ def _claimed(line: Line) -> Sequence[Run | Knowledge]:
         case TradeRecord() as record:
             return record.runs()
         case Note() as note:
-            told = evidence.from_event(note.event())
-            return () if told is None else (told,)
+            claim = evidence.from_event(note.event())
+            return () if claim is None else (claim,)
         case (
             PublishedCandles()
             | ListingRecord()
@@ -491,7 +491,7 @@ def streamed_pair(line: Line) -> str | None:
     return trade_frames.first_pair(line.payload) if _reader_of(line) is StreamedTrades else None
 
 
-def distrusted(line: Line) -> Sorted:
+def rows_checked_again(line: Line) -> TradesAndOddRows:
     """Return what :func:`rows` does, after checking each number again: for a line that does not fit the archive."""
     record = read(line)
     return SalvagedTrades(line).rows() if isinstance(record, StreamedTrades) else rows(line)
@@ -525,29 +525,29 @@ def encode_ends(ends: Sequence[SessionEnd]) -> bytes:
 
 def rest_source(request: rest_api.Request, pair: str | None = None) -> str:
     """Return the source of an answer: the request, and the pair it was made for, if any."""
-    return f"rest:{_asked(request, pair)}"
+    return f"rest:{_target(request, pair)}"
 
 
 def odd_source(request: rest_api.Request, pair: str) -> str:
     """Return the source of rows of an answer that could not be read, while others could."""
-    return f"rest-rows:{_asked(request, pair)}"
+    return f"rest-rows:{_target(request, pair)}"
 
 
 def unreadable_source(request: rest_api.Request, pair: str | None = None) -> str:
     """Return the source of an answer that could not be read, so that it is not taken for a valid one."""
-    return f"rest-unreadable:{_asked(request, pair)}"
+    return f"rest-unreadable:{_target(request, pair)}"
 
 
-def _asked(request: rest_api.Request, pair: str | None) -> str:
+def _target(request: rest_api.Request, pair: str | None) -> str:
     return request.target if pair is None else f"{request.target}#{quote(pair, safe='')}"
 
 
-def _named(line: Line) -> str:
+def _pair_name(line: Line) -> str:
     return unquote(line.source.partition("#")[2])
 
 
 def _pair(line: Line) -> str:
-    pair = _named(line)
+    pair = _pair_name(line)
     if not is_pair(pair):
         raise Malformed(f"a source that names no pair: {line.source[:_SHOWN]}")
     return pair

@@ -156,10 +156,10 @@ def retry_after_s(header: str | None, now_s: float) -> float | None:
 
     ``now_s`` is the server's time in seconds since 1970. The result has no upper bound here.
     """
-    said = (header or "").strip()
-    if _SECONDS.fullmatch(said):
-        return float(said)
-    until_s = seconds(said)
+    text = (header or "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    until_s = seconds(text)
     return None if until_s is None else max(0.0, until_s - now_s)
 
 
@@ -179,10 +179,10 @@ def _texts(error: object) -> list[str] | None:
     """
     if isinstance(error, str) and _KRAKENS.match(error):
         return [error]
-    told = [] if error is None else error
-    if not isinstance(told, list) or not all(isinstance(one, str | None) for one in told):
+    texts = [] if error is None else error
+    if not isinstance(texts, list) or not all(isinstance(one, str | None) for one in texts):
         return None
-    return [one for one in told if one is not None]
+    return [one for one in texts if one is not None]
 
 
 def error_of(texts: Sequence[str], *, now_s: float | None = None) -> ExchangeError:
@@ -202,16 +202,16 @@ def _patience(error: ExchangeError) -> tuple[int, float]:
 def _error_of(text: str, now_s: float | None) -> ExchangeError:
     # Some texts have a space after the colon and some do not: "EService: Throttled".
     category, _, kind = (part.strip() for part in text.partition(":"))
-    said = f"Kraken answered {text[:QUOTE_LIMIT]!r}"
+    sentence = f"Kraken answered {text[:QUOTE_LIMIT]!r}"
     if kind.startswith("Throttled"):
         until = _UNTIL.search(kind)
-        return RateLimited(said, None if until is None or now_s is None else max(0.0, int(until[1]) - now_s))
+        return RateLimited(sentence, None if until is None or now_s is None else max(0.0, int(until[1]) - now_s))
     if kind.startswith("Temporary lockout"):
-        return RateLimited(said, LOCKOUT_S)
+        return RateLimited(sentence, LOCKOUT_S)
     if kind.startswith(("Too many requests", "Rate limit exceeded")):
-        return RateLimited(said)
+        return RateLimited(sentence)
     if category == "EService" or kind.startswith("Internal error"):
-        return Unavailable(said)
+        return Unavailable(sentence)
     if text.startswith("EQuery:Unknown asset pair"):
-        return UnknownPair(said)
-    return Refused(said)
+        return UnknownPair(sentence)
+    return Refused(sentence)

@@ -74,7 +74,7 @@ class _Account:
 
     ``lead`` is the minimum of count minus ``before``; ``strikes`` the number of times it was behind since the last
     delivery, including the first check of all; ``fetched`` the highest id that was fetched for that. While it is not
-    ``settled`` the lead may be too high; ``asked`` is the highest id delivered when REST was queried about that,
+    ``settled`` the lead may be too high; ``confirmed_id`` is the highest id delivered when REST was queried about that,
     ``tries`` the number of failed queries. ``shown`` is the last answer, accepted or not; ``quiet`` is whether
     nothing was delivered around it, and ``exact`` whether count and highest id of the last check belong together if
     nothing is missing.
@@ -88,7 +88,7 @@ class _Account:
     fetched: int = 0
     fallen: bool = False
     settled: bool = False
-    asked: int = -1
+    confirmed_id: int = -1
     tries: int = 0
     shown: Quote | None = None
     quiet: bool = False
@@ -96,16 +96,16 @@ class _Account:
 
     def judge(self, pair: str, quote: Quote, before: int, after: int, last: LastHeard) -> Behind | None:
         flows, self.heard = after > self.heard, max(self.heard, after)
-        told = quote.today >= self.quote.today or self.fallen
+        is_newer = quote.today >= self.quote.today or self.fallen
         if flows:
-            self.strikes = int(told and self._ahead(quote))
-        self.fallen = not told
-        moved = self._moved(quote) if told and not flows else ()
+            self.strikes = int(is_newer and self._ahead(quote))
+        self.fallen = not is_newer
+        moved = self._moved(quote) if is_newer and not flows else ()
         self.quiet = before == self.heard
         # The same answer again may come from a cache, and be older than trades delivered meanwhile.
-        self.exact = told and self.quiet and (quote != self.shown or (self.exact and not flows))
+        self.exact = is_newer and self.quiet and (quote != self.shown or (self.exact and not flows))
         self.shown = quote
-        if told and quote != self.quote:
+        if is_newer and quote != self.quote:
             self.settled &= quote.today >= self.quote.today
             self.quote, self.before = quote, before
             self.lead = min(self.lead, quote.today - before)
@@ -126,7 +126,7 @@ class _Account:
 
     @property
     def in_doubt(self) -> bool:
-        return self.quiet and not self.settled and self.heard > self.asked
+        return self.quiet and not self.settled and self.heard > self.confirmed_id
 
     def _differs(self, pair: str, last: LastHeard) -> tuple[str, ...]:
         """Return how the last trade of the Ticker differs from the last one delivered, if the pair is in doubt."""
@@ -158,7 +158,7 @@ class _Account:
 
     def answered(self, last_id: int) -> None:
         """Record that REST was queried, and that its newest id is ``last_id``."""
-        self.asked = self.heard
+        self.confirmed_id = self.heard
         if last_id > self.heard:
             self.fetched = max(self.fetched, last_id)
         elif self.exact:

@@ -26,7 +26,7 @@ _UNLISTED: Final = ("Currency pair not supported", "Currency pair not in ISO 421
 
 def is_for_good(error: str, symbol: str) -> bool:
     """Return whether a refusal of ``symbol`` means that the exchange has no such pair, at least not under this name."""
-    return any(error in {said, f"{said} {symbol}"} for said in _UNLISTED)
+    return any(error in {text, f"{text} {symbol}"} for text in _UNLISTED)
 
 
 @dataclass(slots=True)

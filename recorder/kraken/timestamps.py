@@ -12,9 +12,9 @@ from recorder.kraken.exact_numbers import quoted
 
 US_PER_S: Final = 1_000_000
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
-_TO_THE_POINT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.")
+_SECOND = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.")
 _US: Final = Decimal("0.000001")
-_BEGIN_S: Final = -62_135_596_800
+_FIRST_S: Final = -62_135_596_800
 END_S: Final = 253_402_300_800
 """10000-01-01, in seconds since 1970: calendars, here and in every reader of the archive, have no time from then on."""
 
@@ -41,7 +41,7 @@ def rest_micros(seconds: Decimal) -> int:
 
     Raises ValueError if it is no time from year 1 to 9999.
     """
-    if not (seconds.is_finite() and _BEGIN_S <= seconds < END_S):
+    if not (seconds.is_finite() and _FIRST_S <= seconds < END_S):
         raise ValueError(f"{quoted(str(seconds))} is not a time in seconds since 1970, like 1756443816.201052")
     return int(seconds.quantize(_US, ROUND_FLOOR).scaleb(6))
 
@@ -49,7 +49,7 @@ def rest_micros(seconds: Decimal) -> int:
 @lru_cache(maxsize=1024)
 def _second_us(stamp: str) -> int:
     """Return µs of a stamp up to its decimal point; cached, because many trades share a second."""
-    if not _TO_THE_POINT.fullmatch(stamp):  # datetime would accept week dates and commas too
+    if not _SECOND.fullmatch(stamp):  # datetime would accept week dates and commas too
         raise _no_stamp(stamp)
     moment = datetime.fromisoformat(f"{stamp[:19]}+00:00")
     return int(moment.timestamp()) * US_PER_S

@@ -30,9 +30,9 @@ def parse_trades(frame: bytes, *, received_ns: int, checked: bool = False) -> li
     the frame was read before, so that its numbers are known to fit the archive, which checks them once more.
     """
     try:
-        return _trades(_content(frame, checked=checked), received_ns)
+        return _trades(_decode(frame, checked=checked), received_ns)
     except wire.UNREADABLE as error:
-        raise _unread(error) from error
+        raise _malformed(error) from error
 
 
 def parse_usual_trades(frame: bytes, *, received_ns: int) -> list[Trade] | None:
@@ -85,7 +85,7 @@ def parse_runs(frame: bytes, *, checked: bool = False) -> list[Run]:
     pair, first, last, first_us, last_us = "", 0, -1, 0, 0
     try:
         stamp, time_us = None, 0
-        for entry in _content(frame, checked=checked).data or ():
+        for entry in _decode(frame, checked=checked).data or ():
             if entry.timestamp != stamp:  # most trades of a sweep share one
                 stamp, time_us = entry.timestamp, micros(entry.timestamp)
             trade_id = entry.trade_id
@@ -95,7 +95,7 @@ def parse_runs(frame: bytes, *, checked: bool = False) -> list[Run]:
                 pair, first, first_us = entry.symbol, trade_id, time_us
             last, last_us = trade_id, time_us
     except wire.UNREADABLE as error:
-        raise _unread(error) from error
+        raise _malformed(error) from error
     if last > 0:
         found.append(Run(pair, Span(first, last), first_us, last_us))
     return found
@@ -109,7 +109,7 @@ def salvage_trades(frame: bytes, *, received_ns: int) -> SalvagedRows:
     try:
         content = wire.raw_frame(frame)
     except wire.UNREADABLE as error:
-        raise _unread(error) from error
+        raise _malformed(error) from error
     received_us = _received_us(content.type, received_ns)
 
     def read(raw: msgspec.Raw) -> Trade:
@@ -130,7 +130,7 @@ def salvage_trades(frame: bytes, *, received_ns: int) -> SalvagedRows:
             received_us,
         )
 
-    trades, odd = one_by_one(content.data or (), read, _of_frame)
+    trades, odd = one_by_one(content.data or (), read, _pair_and_id)
     if odd and not trades:
         raise Malformed(f"a trade frame that cannot be read: {odd[0].reason}")
     return SalvagedRows(trades, odd)
@@ -146,13 +146,13 @@ def _received_us(kind: str | None, received_ns: int) -> int | None:
     return None if kind == "snapshot" else received_ns // 1000
 
 
-def _of_frame(raw: msgspec.Raw) -> tuple[str | None, int | None]:
+def _pair_and_id(raw: msgspec.Raw) -> tuple[str | None, int | None]:
     pair = optional(wire.named, raw)
     numbered = optional(wire.numbered, raw)
     return None if pair is None else pair.symbol, None if numbered is None else numbered.trade_id
 
 
-def _content(frame: bytes, *, checked: bool) -> wire.TradeFrame:
+def _decode(frame: bytes, *, checked: bool) -> wire.TradeFrame:
     """Decode one trade frame, and check its numbers unless that was done. Raises one of :data:`wire.UNREADABLE`."""
     if not frame.isascii():  # as all trade frames are; a frame with other names is read row by row
         raise ValueError("it is not ASCII")
@@ -165,7 +165,7 @@ def _content(frame: bytes, *, checked: bool) -> wire.TradeFrame:
     return content
 
 
-def _unread(error: Exception) -> Malformed:
+def _malformed(error: Exception) -> Malformed:
     return Malformed(f"a trade frame that cannot be read: {describe(error)}")
 
 

@@ -14,13 +14,13 @@ from recorder.core.trade_ids import Span
 from recorder.errors import Malformed
 from recorder.kraken import wire
 from recorder.kraken.exact_numbers import exact_number, quoted
-from recorder.kraken.odd_rows import REASON_LIMIT, Known, OddRow, SalvagedRows, describe, one_by_one, optional
+from recorder.kraken.odd_rows import REASON_LIMIT, OddRow, ReadPairAndId, SalvagedRows, describe, one_by_one, optional
 from recorder.kraken.rest_rows import rows_and_last
 from recorder.kraken.timestamps import rest_micros
 
 _SIDES: Final[dict[str, Side]] = {"b": "buy", "s": "sell"}
 _ORDER_TYPES: Final = {"m": "market", "l": "limit"}
-_STRETCH_IDS: Final = 1_000
+_BETWEEN_IDS: Final = 1_000
 """Between rows whose ids are further apart than the rows of a page, an id cannot be derived from its position."""
 _ID_AT: Final = 6
 _TIME_AT: Final = 2
@@ -76,12 +76,12 @@ def parse_page(result: bytes, pair: str) -> TradesPage:
 def parse_rows(rows: bytes, pair: str, *, last: str | None = None) -> TradesPage:
     """Read a list of rows of REST Trades one by one. Raises one of :data:`wire.UNREADABLE`."""
     raw = wire.raw_rows(rows)
-    trades, odd = one_by_one(raw, lambda row: _rest_trade(wire.rest_trade(row), pair), _of_page(pair))
+    trades, odd = one_by_one(raw, lambda row: _rest_trade(wire.rest_trade(row), pair), _pair_and_id(pair))
     odd_places = {row.at for row in odd}
     places = (at for at in range(len(raw)) if at not in odd_places)
     ids = [(at, trade.trade_id) for at, trade in zip(places, trades, strict=True)]
     end_us = _rest_time_us(raw[-1]) if len(raw) - 1 in odd_places else None
-    return _page(trades, last, tuple(_placed(row, ids) for row in odd), end_us)
+    return _page(trades, last, tuple(_with_ids_between(row, ids) for row in odd), end_us)
 
 
 def decode_odd_rows(text: bytes, pair: str) -> SalvagedRows:
@@ -89,11 +89,11 @@ def decode_odd_rows(text: bytes, pair: str) -> SalvagedRows:
     try:
         kept = wire.kept_rows(text)
         spans = [None if ids is None else Span(*ids) for ids in kept.ids]
-        told = list(zip(kept.rows, spans, strict=True))
+        rows = list(zip(kept.rows, spans, strict=True))
     except wire.UNREADABLE as error:
         raise Malformed(f"stored rows that cannot be read: {describe(error)}") from error
-    trades, odd = one_by_one(kept.rows, lambda row: _rest_trade(wire.rest_trade(row), pair), _of_page(pair))
-    return SalvagedRows(trades, tuple(msgspec.structs.replace(row, span=told[row.at][1]) for row in odd))
+    trades, odd = one_by_one(kept.rows, lambda row: _rest_trade(wire.rest_trade(row), pair), _pair_and_id(pair))
+    return SalvagedRows(trades, tuple(msgspec.structs.replace(row, span=rows[row.at][1]) for row in odd))
 
 
 def encode_odd_rows(rows: Iterable[OddRow]) -> bytes:
@@ -110,7 +110,7 @@ def _page(
     return TradesPage(tuple(trades), last, odd, odd_end_us)
 
 
-def _placed(row: OddRow, ids: Sequence[tuple[int, int]]) -> OddRow:
+def _with_ids_between(row: OddRow, ids: Sequence[tuple[int, int]]) -> OddRow:
     """Return a malformed row with the ids between its neighbours, if it has none; ``ids`` are (index, id) pairs."""
     if row.span is not None:
         return row
@@ -118,13 +118,13 @@ def _placed(row: OddRow, ids: Sequence[tuple[int, int]]) -> OddRow:
     if not 0 < index < len(ids):
         return row
     below, above = ids[index - 1][1], ids[index][1]
-    if not 1 < above - below <= _STRETCH_IDS:
+    if not 1 < above - below <= _BETWEEN_IDS:
         return row
     reason = f"between trades {below} and {above}: {row.reason}"[:REASON_LIMIT]
     return msgspec.structs.replace(row, span=Span(below + 1, above - 1), reason=reason)
 
 
-def _of_page(pair: str) -> Known:
+def _pair_and_id(pair: str) -> ReadPairAndId:
     return lambda row: (pair, _rest_id(row))
 
 

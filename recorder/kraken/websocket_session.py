@@ -235,9 +235,9 @@ class ChannelSession(ABC, Generic[Claim, Data]):
                 self._heard_s = now_s
                 self._delivered = True
                 return self._rows(claims, frame, now_s, received_ns)
-        return self._sort_out(frame, now_s, received_ns)
+        return self._read(frame, now_s, received_ns)
 
-    def _sort_out(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Common | Data]:
+    def _read(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Common | Data]:
         """Process a frame that is not data in Kraken's present spelling."""
         try:
             known = wire.any_frame(frame)
@@ -254,9 +254,9 @@ class ChannelSession(ABC, Generic[Claim, Data]):
                 return self._data(frame, now_s, received_ns)
             except Malformed as error:
                 return self._unread(frame, str(error), received_ns)
-        return self._no_data(known, frame, now_s, received_ns)
+        return self._control(known, frame, now_s, received_ns)
 
-    def _no_data(self, known: wire.Frame, frame: bytes, now_s: float, received_ns: int) -> Sequence[Common | Data]:
+    def _control(self, known: wire.Frame, frame: bytes, now_s: float, received_ns: int) -> Sequence[Common | Data]:
         kind, effects = self._judge(known, now_s)
         if kind is not None:
             return [UnknownFrame(kind, frame, received_ns), *effects]
@@ -341,7 +341,7 @@ class ChannelSession(ABC, Generic[Claim, Data]):
             if not self.subscribed:
                 return [Hangup(f"no answer to the subscription of {', '.join(sorted(unanswered)[:5])}")]
             # The connection works for other pairs, which must not suffer for these.
-            effects.append(self._put_off(unanswered, f"no answer within {ACK_S:.0f} s, twice", now_s, named=False))
+            effects.append(self._postpone(unanswered, f"no answer within {ACK_S:.0f} s, twice", now_s, named=False))
         if due := self._asking.due(now_s):
             effects.append(self._subscribe(due, now_s))
         if quiet_s >= PING_AFTER_S and now_s - self._last_ping_s >= PING_AFTER_S:
@@ -408,14 +408,14 @@ class ChannelSession(ABC, Generic[Claim, Data]):
             return self._acknowledged(symbol, frame.time_in, now_s)
         if symbol is None:  # all in that message, or in any: granted ones are acknowledged nevertheless
             meant = [one for one, req_id in self._asking.pending() if frame.req_id is None or req_id == frame.req_id]
-            return [self._put_off(meant, error, now_s, named=False)]
+            return [self._postpone(meant, error, now_s, named=False)]
         if not is_for_good(error, symbol):
-            return [self._put_off([symbol], error, now_s, named=True)]
+            return [self._postpone([symbol], error, now_s, named=True)]
         self._asking.forget(symbol)
         self._reject(symbol, error)
         return [Rejected((symbol,), error[:REASON_LIMIT])]
 
-    def _put_off(self, symbols: Sequence[str], error: str, now_s: float, *, named: bool) -> Rejected:
+    def _postpone(self, symbols: Sequence[str], error: str, now_s: float, *, named: bool) -> Rejected:
         """Request ``symbols`` again, later."""
         ours = [symbol for symbol in symbols if symbol in self._pairs]
         for symbol in ours:
@@ -442,8 +442,8 @@ class ChannelSession(ABC, Generic[Claim, Data]):
         named = next((symbol for symbol in chain(self._pairs, self._dropped) if error.endswith(f" {symbol}")), None)
         if named is not None or frame.req_id is None:
             return named
-        asked = [symbol for symbol, req_id in self._asking.pending() if req_id == frame.req_id]
-        return asked[0] if len(asked) == 1 else None
+        requested = [symbol for symbol, req_id in self._asking.pending() if req_id == frame.req_id]
+        return requested[0] if len(requested) == 1 else None
 
 
 class Session(ChannelSession[Run, TradeRows | PartialRows]):
@@ -472,10 +472,10 @@ def _moment(stamp: str | None) -> int | None:
 
 def _statuses(frame: wire.Frame) -> Sequence[StatusReport | UnreadableFrame]:
     try:
-        told = wire.any_json(frame.data)
+        content = wire.any_json(frame.data)
     except wire.UNREADABLE as error:
         return [_unreadable(f"a status frame that cannot be read: {error}")]
-    entries = wire.entries([told] if isinstance(told, dict) else told)
+    entries = wire.entries([content] if isinstance(content, dict) else content)
     found = [status for entry in entries if (status := _status(entry)) is not None]
     return found or [_unreadable("a status frame that cannot be read: it names no system")]
 

@@ -142,7 +142,7 @@ class Http:
     """GETs public endpoints below ``base_url``, one after the other at the given pace.
 
     ``client`` comes from :func:`client_session`; ``refused`` is called once for each pause that begins; ``ended`` for
-    each request; ``turns`` are shared with other processes that keep to the same pace.
+    each request; ``rate_limit`` is shared with other processes that keep to the same pace.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Http:
         clock: Clock,
         refused: OnRefusal = _nobody,
         ended: OnEnd = _nothing,
-        turns: SharedRateLimit | None = None,
+        rate_limit: SharedRateLimit | None = None,
     ) -> None:
         self._client = client
         self._base = base_url.rstrip("/")
@@ -163,9 +163,9 @@ class Http:
         self._clock = clock
         self._refused = refused
         self._ended = ended
-        self._shared = turns
+        self._shared = rate_limit
         self._refusals = 0
-        self._turns = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
 
     async def get(self, request: rest_api.Request) -> HttpAnswer:
         """Wait for this request's turn, send it, and return the answer.
@@ -210,8 +210,8 @@ class Http:
         except TimeoutError as error:
             raise Unavailable(f"{self._shown}{request.path} did not answer in time ({reason(error)})") from error
         except Redirected as error:
-            said = f"{self._shown}{request.path} answered {error}: check exchange.rest_url"
-            refusal = Unavailable(said, wanted_s(error.headers, self._clock.wall_ns()))
+            text = f"{self._shown}{request.path} answered {error}: check exchange.rest_url"
+            refusal = Unavailable(text, wanted_s(error.headers, self._clock.wall_ns()))
             await self._pause(request, refusal)
             raise refusal from error
         except (aiohttp.ClientError, OSError) as error:
@@ -237,7 +237,7 @@ class Http:
         while True:
             while (delay_s := self._path_wait_s(path)) > 0:
                 await self._clock.sleep(delay_s)
-            async with self._turns:
+            async with self._one_at_a_time:
                 while (delay_s := self._paces.whole.wait_s(self._clock.monotonic())) > 0:
                     await self._clock.sleep(delay_s)
                 if self._path_wait_s(path) > 0:

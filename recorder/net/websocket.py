@@ -79,11 +79,11 @@ async def dial(client: aiohttp.ClientSession, url: str) -> AsyncIterator[Socket]
                 url, timeout=timeout, max_msg_size=MAX_FRAME, decode_text=False, compress=0
             )
     except aiohttp.WSServerHandshakeError as error:
-        said = f"{shown} refused the handshake: HTTP {error.status}, {error.message}"
-        raise type(rest_api.refusal(error.status))(said, wanted_s(error.headers or {}, time.time_ns())) from error
+        text = f"{shown} refused the handshake: HTTP {error.status}, {error.message}"
+        raise type(rest_api.refusal(error.status))(text, wanted_s(error.headers or {}, time.time_ns())) from error
     except Redirected as error:
-        said = f"{shown} refused the handshake: {error}: check exchange.ws_url"
-        raise Unavailable(said, wanted_s(error.headers, time.time_ns())) from error
+        text = f"{shown} refused the handshake: {error}: check exchange.ws_url"
+        raise Unavailable(text, wanted_s(error.headers, time.time_ns())) from error
     except TimeoutError as error:
         raise Unavailable(f"{shown} did not answer within {DIAL_S:.0f} s") from error
     except (aiohttp.ClientError, OSError) as error:

@@ -162,7 +162,7 @@ def everything(data: Path) -> ArchiveStatus:
         pairs=found.pairs,
         candles=_tried(lambda: _candles(layout, candles, happened.lost), damaged) or [],
         listing=_tried(lambda: _listing(layout), damaged) or {},
-        exchange=[happened.told[source] for source in sorted(happened.told)],
+        exchange=[happened.latest[source] for source in sorted(happened.latest)],
         events=happened.newest,
         events_since_us=happened.since_us,
         unanchored=found.unanchored,
@@ -229,10 +229,10 @@ def _doubled(coverage: Coverage, pairs: Iterable[str]) -> dict[str, str]:
     """Return the problem of each pair with an id in two files, whose number of rows is therefore unknown."""
     found: dict[str, str] = {}
     for pair in pairs:
-        told: list[str] = []
-        _tried(partial(_check_once, coverage, pair), told)
-        if told:
-            found[pair] = told[0]
+        problems: list[str] = []
+        _tried(partial(_check_once, coverage, pair), problems)
+        if problems:
+            found[pair] = problems[0]
     return found
 
 
@@ -271,7 +271,7 @@ class _Happened:
     """Results from the events, collected newest first."""
 
     newest: list[Event] = field(default_factory=list)
-    told: dict[str, Event] = field(default_factory=dict)
+    latest: dict[str, Event] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
     since_us: int | None = None
 
@@ -326,8 +326,8 @@ def _take(happened: _Happened, events: Sequence[Event]) -> None:
     for event in events:
         if event.kind == EventKind.MAINTENANCE:
             source = str(_detail(event).get("source"))
-            if source not in happened.told or happened.told[source].time_us < event.time_us:
-                happened.told[source] = event
+            if source not in happened.latest or happened.latest[source].time_us < event.time_us:
+                happened.latest[source] = event
         elif event.kind == EventKind.OHLC_LOST:
             detail = _detail(event)
             timeframe = str(detail.get("timeframe"))

@@ -44,7 +44,7 @@ class PairCertificates:
 def certify(
     layout: Layout,
     pairs: Sequence[str],
-    told: StoredEvidence,
+    known: StoredEvidence,
     *,
     now_us: int,
     days: Days = ALL_DAYS,
@@ -52,7 +52,7 @@ def certify(
 ) -> Iterator[PairCertificates]:
     """Read every trade of ``pairs`` and yield what is proven, pair by pair.
 
-    Rows only in the journal do not count. ``now_us`` is µs since 1970 UTC. The evidence ``told`` must have been read
+    Rows only in the journal do not count. ``now_us`` is µs since 1970 UTC. The evidence ``known`` must have been read
     before: rows are added meanwhile, and a confirmation from before stays true. If a file of evidence could not be
     read, which :func:`other_findings` reports, every day is ``unknown``, because its evidence may be missing.
     """
@@ -60,19 +60,19 @@ def certify(
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
         for pair in pairs:
             content = verify_trades.read(layout, pair, pool, days=days, done=done)
-            promise = evidence.earliest(told.promise(pair), content.promise)
-            claims = told.disownings(pair)
+            promise = evidence.earliest(known.promise(pair), content.promise)
+            claims = known.disownings(pair)
             renumbered = evidence.renumbered(claims)
             proven = certificates(
                 pair,
                 content.runs,
                 content.days,
                 now_us=now_us,
-                absent=told.absent(pair),
-                confirmed=told.confirmed(pair),
+                absent=known.absent(pair),
+                confirmed=known.confirmed(pair),
                 promise=promise,
                 certified=remembered.of(pair, after_us=evidence.begun_us(claims)),
-                unknown_from_us=0 if told.findings else None if renumbered is None else renumbered.from_us,
+                unknown_from_us=0 if known.findings else None if renumbered is None else renumbered.from_us,
             )
             unanchored = (
                 promise is not None
@@ -82,16 +82,16 @@ def certify(
             yield PairCertificates(
                 pair,
                 [one for one in proven if one.day in days],
-                (*content.findings, *_half_disowned(layout, pair, content.runs, told)),
+                (*content.findings, *_half_disowned(layout, pair, content.runs, known)),
                 unanchored,
                 renumbered,
                 content.steps_back,
             )
 
 
-def _half_disowned(layout: Layout, pair: str, held: Sequence[Run], told: StoredEvidence) -> Iterator[Finding]:
+def _half_disowned(layout: Layout, pair: str, held: Sequence[Run], known: StoredEvidence) -> Iterator[Finding]:
     """Yield a finding for ids both disowned and stored: the command was interrupted, or is still running."""
-    disowned = told.absent(pair).disowned
+    disowned = known.absent(pair).disowned
     if any(disowned.within(run.span) for run in held):
         disowned = DatedClaims(layout).ids(pair)  # they may have been taken back since
         still = Spans(part for run in held for part in disowned.within(run.span))

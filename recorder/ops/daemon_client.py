@@ -57,14 +57,14 @@ def query_daemon(ops: OpsConfig, data: Path) -> DaemonReply | str:
 
 def _read(body: bytes, where: str, data: Path) -> DaemonReply | str:
     try:
-        said: dict[str, Any] = json.loads(body)
-        archive = Path(said["archive"])
+        content: dict[str, Any] = json.loads(body)
+        archive = Path(content["archive"])
         found = DaemonReply(
-            said["status"] == "recording",
-            tuple(map(str, said["reasons"])),
-            str(said["version"]),
-            str(said["since"]),
-            {str(what): float(paused_s) for what, paused_s in said.get("paused_s", {}).items() if paused_s},
+            content["status"] == "recording",
+            tuple(map(str, content["reasons"])),
+            str(content["version"]),
+            str(content["since"]),
+            {str(what): float(paused_s) for what, paused_s in content.get("paused_s", {}).items() if paused_s},
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"what answers at {where} is no recorder"

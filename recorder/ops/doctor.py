@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import os
 import re
 import stat
@@ -23,7 +24,7 @@ from typing import Final, Literal
 
 from recorder import disk
 from recorder.archive import duplicate_files, integrity
-from recorder.archive.datasets import DATASETS, SCHEMA_FILE, Branch, Dataset
+from recorder.archive.datasets import DATASETS, SCHEMA_FILE, Branch, Dataset, journals
 from recorder.archive.integrity import check_place
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import SET_APART, FileFacts, read_facts
@@ -194,25 +195,28 @@ def _of_table(layout: Layout, dataset: Dataset, facts: Iterable[FileFacts]) -> l
 
 
 def journal(layout: Layout) -> list[CheckResult]:
-    """Check every line of the journal, and look for corrupt lines set aside earlier."""
-    area = "journal"
-    found, lines, size = disk.undisturbed(lambda: _segments(layout), f"the segments in {layout.journal}")
-    aside = [name for name in disk.names_in(layout.raw) if name.endswith(CORRUPT_SUFFIX)]
-    if aside:
-        said = f"{len(aside):,} segments had corrupt lines, which lie in {aside[0]} and its like in {layout.raw}"
-        found.append(CheckResult(area, "note", said, "check the disk; their ids were holes, and fetched again"))
+    """Check every line of each journal, and look for corrupt lines set aside earlier."""
+    area, found, lines, size = "journal", list[CheckResult](), 0, 0
+    for name in journals():
+        folder, raw = layout.journal_dir(name), layout.raw_dir(name)
+        told, whole, taken = disk.undisturbed(functools.partial(_segments, layout, name), f"the segments in {folder}")
+        found, lines, size = found + told, lines + whole, size + taken
+        aside = [file for file in disk.names_in(raw) if file.endswith(CORRUPT_SUFFIX)]
+        if aside:
+            said = f"{len(aside):,} segments had corrupt lines, which lie in {aside[0]} and its like in {raw}"
+            found.append(CheckResult(area, "note", said, "check the disk; their ids were holes, and fetched again"))
     if not any(finding.level == "wrong" for finding in found):
         found.append(CheckResult(area, "ok", f"{lines:,} lines, {size / 1e6:,.1f} MB, all of them whole"))
     return found
 
 
-def _segments(layout: Layout) -> tuple[list[CheckResult], int, int]:
+def _segments(layout: Layout, name: str) -> tuple[list[CheckResult], int, int]:
     """Return findings, lines and bytes."""
     found: list[CheckResult] = []
-    paths = segment.segments(layout.journal)
+    paths = segment.segments(layout.journal_dir(name))
     lines = size = 0
     # The lock file may have been removed; the folder is locked too.
-    running = any(holder(path) is not None for path in (layout.lock, layout.data))
+    running = any(holder(path) is not None for path in (layout.journal_lock(name), layout.data))
     for path in paths:
         entries = Counter(isinstance(entry, CorruptLine) for entry in segment.entries(path))
         corrupt = entries[True]
@@ -333,7 +337,8 @@ def permissions(layout: Layout) -> list[CheckResult]:
     """Check whether this user can write, and whether others can."""
     area = "permissions"
     at = _existing(layout.data)
-    folders = [layout.journal, layout.raw, layout.staging, layout.locks, *map(layout.folder, DATASETS)]
+    kept = [place(name) for name in journals() for place in (layout.journal_dir, layout.raw_dir)]
+    folders = [*kept, layout.staging, layout.locks, *map(layout.folder, DATASETS)]
     # A read-only mount is reported once, with the disk.
     writing = 0 if os.statvfs(at).f_flag & os.ST_RDONLY else os.W_OK
     found: list[CheckResult] = []
@@ -415,17 +420,17 @@ async def exchange(config: Config, clock: Clock) -> list[CheckResult]:
             )
             found += _clock(sent_s, answer.recv_ns / 1e9, answer.date_s)
         except (ExchangeError, TimeoutError, *wire.UNREADABLE) as error:
-            found.append(CheckResult(area, "wrong", _said(rest_url, error), remedy))
+            found.append(CheckResult(area, "wrong", _reason(rest_url, error), remedy))
         try:
             async with asyncio.timeout(ANSWER_S), dial(client, ws_url) as socket:
                 await socket.receive()  # it sends its status first
             found.append(CheckResult(area, "ok", f"{without_credentials(ws_url)} answers"))
         except (ExchangeError, TimeoutError) as error:
-            found.append(CheckResult(area, "wrong", _said(ws_url, error), remedy))
+            found.append(CheckResult(area, "wrong", _reason(ws_url, error), remedy))
     return found
 
 
-def _said(url: str, error: Exception) -> str:
+def _reason(url: str, error: Exception) -> str:
     if isinstance(error, ExchangeError):
         return str(error)
     return f"{without_credentials(url)} did not answer within {ANSWER_S:.0f} s"

@@ -87,8 +87,8 @@ def _unheard(state: HealthState) -> list[str]:
     if not silent_s:
         return []
     if not state.streaming:
-        said = f"no good answer came for {max(silent_s):.0f} s: Kraken's REST is out of reach, or refuses"
-        return [said + _again(state.asks_in_s)]
+        text = f"no good answer came for {max(silent_s):.0f} s: Kraken's REST is out of reach, or refuses"
+        return [text + _again(state.asks_in_s)]
     again = _again(state.connects_in_s)
     if len(silent_s) == len(state.silent_s):
         return [f"no data or heartbeat came for {min(silent_s):.0f} s: the stream is down{again}"]

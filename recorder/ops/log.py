@@ -132,7 +132,7 @@ def _shown(value: object) -> str:
 
 
 def _traceback(file: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
-    told = io.StringIO()
+    text = io.StringIO()
     # Without the values of variables, which rich would add and which may include a token.
-    dev.plain_traceback(told, exc_info)
-    file.write(printable(told.getvalue(), lines=True))
+    dev.plain_traceback(text, exc_info)
+    file.write(printable(text.getvalue(), lines=True))

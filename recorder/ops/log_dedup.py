@@ -72,17 +72,17 @@ class LogDedup:
         shape = _shape(line)
         name, kept = (level, line.get("event"), shape), {key: line[key] for key in line if key != "exc_info"}
         same = repr([(key, value) for key, value in sorted(kept.items()) if key != "reason" and not _measure(key)])
-        said = dict(line)
+        printed_line = dict(line)
         kind = self._kinds.get(name)
         if kind is not None and now_s >= kind.since_s + WINDOW_S:
             equal = kind.equals.get(same)
             if equal is not None and equal.held_back:
-                said["repeated"], equal.held_back = equal.held_back, 0
-        told = self.due(now_s)
+                printed_line["repeated"], equal.held_back = equal.held_back, 0
+        lines = self.due(now_s)
         kind = self._kinds.get(name)
         if kind is None:
             if len(self._kinds) >= KINDS:
-                told += self._forget(next(iter(self._kinds)))
+                lines += self._forget(next(iter(self._kinds)))
             kind = self._kinds[name] = _Kind(level, now_s)
         equal = kind.equals.get(same)
         if kind.printed() < LINES and (equal is None or equal.printed < EQUAL):
@@ -90,23 +90,23 @@ class LogDedup:
                 kind.equals[same] = _Equal()
             else:
                 equal.printed += 1
-            return [*told, (level, said)]
+            return [*lines, (level, printed_line)]
         kind.newest = kept
         if equal is None:
             kind.others += 1
         else:
             equal.held_back += 1
-        return told
+        return lines
 
     def due(self, now_s: float) -> list[LogLine]:
         """Return the summaries of windows that are over."""
-        told: list[LogLine] = []
+        lines: list[LogLine] = []
         while self._kinds:
             oldest = next(iter(self._kinds))
             if now_s < self._kinds[oldest].since_s + WINDOW_S:
                 break
-            told += self._forget(oldest)
-        return told
+            lines += self._forget(oldest)
+        return lines
 
     def rest(self) -> list[LogLine]:
         """Return the summaries of all windows: nothing follows them."""

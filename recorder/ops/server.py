@@ -245,14 +245,14 @@ class _Site:
         return None
 
 
-def _host(said: Sequence[str]) -> str | None:
+def _host(headers: Sequence[str]) -> str | None:
     """Return the host in the Host headers of a request, "" if there are none; None if they are invalid.
 
     Not parsed with aiohttp's URL, which raises at a port or a name that is too long, and decodes percent-encoding.
     """
-    if not said:  # HTTP 1.0, as some service monitors use it
+    if not headers:  # HTTP 1.0, as some service monitors use it
         return ""
-    found = _HOST.fullmatch(said[0]) if len(said) == 1 else None
+    found = _HOST.fullmatch(headers[0]) if len(headers) == 1 else None
     if found is None or int(found["port"] or 0) > _LAST_PORT:
         return None
     return found["address"] or found["name"]
@@ -265,8 +265,8 @@ async def _prepare(_: web.Request, response: web.StreamResponse) -> None:
 
 def _knows(request: web.Request, token: str) -> bool:
     """Return whether the request carries the token, in constant time."""
-    said = request.headers.get("Authorization", "")
-    return hmac.compare_digest(said.encode("utf-8", "replace"), f"Bearer {token}".encode())
+    header = request.headers.get("Authorization", "")
+    return hmac.compare_digest(header.encode("utf-8", "replace"), f"Bearer {token}".encode())
 
 
 def _json(content: Mapping[str, object], *, good: bool) -> web.Response:

@@ -57,10 +57,10 @@ def time_range(start: Instant, stop: Instant) -> Range:
     >>> time_range("2025-11-10", "2025-11-10T00:00:01Z")
     Range(start_us=1762732800000000, stop_us=1762732801000000)
     """
-    asked = Range(moment("start", start), moment("stop", stop))
-    if asked.start_us is not None and asked.stop_us is not None and asked.start_us > asked.stop_us:
+    found = Range(moment("start", start), moment("stop", stop))
+    if found.start_us is not None and found.stop_us is not None and found.start_us > found.stop_us:
         raise UsageError(f"the range is reversed: start {start} is after stop {stop}; swap them")
-    return asked
+    return found
 
 
 def timeframe(name: str) -> str:

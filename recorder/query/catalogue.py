@@ -1,7 +1,8 @@
 """The SQL of this package: plain files under ``queries/``, one query each.
 
 Contains how the files are found, the order in which they build on each other, which is derived from the names they use,
-and the parsed headers of the analyses. Contains no SQL of its own.
+and the parsed headers of what is run by name: the analyses, and some macros. Contains no SQL of its own but the call of
+such a macro.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import difflib
 import glob
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recorder.archive import schema_versions
-from recorder.archive.datasets import TRADES, WITHOUT_IDS, Dataset
+from recorder.archive.datasets import DATASETS, TRADES, WITHOUT_IDS, Dataset
 from recorder.errors import UsageError
 from recorder.query import arguments, table_rows
 
@@ -38,10 +39,20 @@ DATA: Final = "recorder_data"
 """The DuckDB variable that names the archive's folder."""
 SCHEMA: Final = "recorder_schema"
 """The DuckDB variable with the schema version of trades that is read."""
+GLOBS: Final = "recorder_globs"
+"""The DuckDB variable with the patterns of the files of all tables."""
+KEYED_GLOBS: Final = "recorder_keyed_globs"
+"""The same of tables whose rows are identified by a key of their own, not by the segment that brought them."""
 ANALYSIS: Final = "analysis"
-"""The folder of the queries that are run by name."""
+"""The folder of the queries that are more than a macro and are run by name."""
 
 _PARAMETER: Final = re.compile(r"-- \$(?P<name>\w+) +(?P<kind>[A-Z]+(\[\])?)(?: = (?P<default>.+?))?  +(?P<help>\S.*)")
+_OFFERED: Final = re.compile(
+    r"^-- (?P<asks>.+\?)\n--\n(?P<header>(?:-- \$.+\n)+)--\n-- by (?P<order>\w+)(?P<without>, without pair)?\n"
+    r"CREATE OR REPLACE MACRO (?P<name>\w+)\(",
+    re.MULTILINE,
+)
+"""The comment that offers a macro by name, right above it: what it asks, its parameters, and the order of its rows."""
 _COMMENT: Final = re.compile(r"--.*")
 _CREATE: Final = "CREATE OR REPLACE "
 _CREATED: Final = re.compile(r"CREATE OR REPLACE (?:MACRO|VIEW|TABLE) (\w+(?:\(|\b))")
@@ -83,7 +94,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class NamedQuery:
-    """An analysis: its purpose, its parameters and its SQL."""
+    """A query that is run by name: its purpose, its parameters and its SQL."""
 
     name: str
     asks: str
@@ -113,21 +124,39 @@ class NamedQuery:
 
 
 def questions() -> list[NamedQuery]:
-    """Return every analysis, sorted by name."""
-    return [question(name) for name in _within(ANALYSIS)]
+    """Return every named query, sorted by name: the analyses, and the macros that are offered by name."""
+    found = [*map(_analysis, _within(ANALYSIS)), *_offered()]
+    return sorted(found, key=lambda one: one.name)
 
 
 def question(name: str) -> NamedQuery:
-    """Return the analysis ``name``. Raise UsageError, which names similar ones, if there is none."""
-    there = _within(ANALYSIS)
+    """Return the query ``name``. Raise UsageError, which names similar ones, if there is none."""
+    there = {one.name: one for one in questions()}
     if name not in there:
-        raise UsageError(f"there is no query {name!r}; {_hint(name, there)}")
+        raise UsageError(f"there is no query {name!r}; {_hint(name, list(there))}")
+    return there[name]
+
+
+def _analysis(name: str) -> NamedQuery:
     sql = text(f"{ANALYSIS}/{name}")
     first, *rest = sql.splitlines()
-    header = [line for line in rest[: rest.index("")] if line.startswith("-- $")]
-    found = [_PARAMETER.fullmatch(line) for line in header]
-    parameters = tuple(Parameter(*match.group("name", "kind", "default", "help")) for match in found if match)
-    return NamedQuery(name, first.removeprefix("-- "), parameters, sql)
+    return NamedQuery(name, first.removeprefix("-- "), _parameters(rest[: rest.index("")]), sql)
+
+
+def _offered() -> Iterator[NamedQuery]:
+    """Yield the macros that are offered by name; the comment above each is all that there is to the query."""
+    for file in _within("macros"):
+        for found in _OFFERED.finditer(text(f"macros/{file}")):
+            name, parameters = found["name"], _parameters(found["header"].splitlines())
+            columns = "* EXCLUDE (pair)" if found["without"] else "*"
+            passed = ", ".join(f"${one.name}" for one in parameters)
+            sql = f"SELECT {columns}\nFROM {name}({passed})\nORDER BY {found['order']};\n"
+            yield NamedQuery(name, found["asks"], parameters, sql)
+
+
+def _parameters(header: Iterable[str]) -> tuple[Parameter, ...]:
+    found = [_PARAMETER.fullmatch(line) for line in header if line.startswith("-- $")]
+    return tuple(Parameter(*match.group("name", "kind", "default", "help")) for match in found if match)
 
 
 def text(name: str) -> str:
@@ -265,8 +294,17 @@ def preamble(data: Path) -> str:
     # The folder becomes part of globs, so its special characters must be escaped.
     folder = glob.escape(str(data)).replace("'", "''")
     settings = ("TimeZone='UTC'", "asof_loop_join_threshold = 0")
-    variables = (f"{DATA} = '{folder}'", f"{SCHEMA} = {schema_versions.current(TRADES.name)}")
+    variables = (
+        f"{DATA} = '{folder}'",
+        f"{SCHEMA} = {schema_versions.current(TRADES.name)}",
+        f"{GLOBS} = {_patterns(folder, DATASETS)}",
+        f"{KEYED_GLOBS} = {_patterns(folder, (dataset for dataset in DATASETS if dataset.by_key))}",
+    )
     return "".join(f"SET {one};\n" for one in (*settings, *(f"VARIABLE {one}" for one in variables)))
+
+
+def _patterns(folder: str, datasets: Iterable[Dataset]) -> str:
+    return "[" + ", ".join(f"'{folder}/{table_rows.glob_of(dataset)}'" for dataset in datasets) + "]"
 
 
 def _within(folder: str) -> list[str]:

@@ -133,8 +133,8 @@ def with_words(table: pa.Table, words: Mapping[str, Sequence[str]], *, narrow: b
 def _is_narrow(column: pa.ChunkedArray, words: Sequence[str]) -> bool:
     if not pa.types.is_dictionary(column.type) or column.type.index_type != pa.int8():
         return False
-    told = {tuple(chunk.dictionary.to_pylist()) for chunk in column.chunks}
-    return len(told) == 1 and min(told)[: len(words)] == tuple(words)
+    dictionaries = {tuple(chunk.dictionary.to_pylist()) for chunk in column.chunks}
+    return len(dictionaries) == 1 and min(dictionaries)[: len(words)] == tuple(words)
 
 
 def _narrowed(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -185,10 +185,10 @@ def encoded(column: pa.ChunkedArray, words: Sequence[str]) -> pa.ChunkedArray:
     """
     found = _widened(column) if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     found = found.unify_dictionaries()
-    told = found.chunk(0).dictionary.to_pylist() if found.num_chunks else []
-    every = list(dict.fromkeys([*words, *told]))
+    stored = found.chunk(0).dictionary.to_pylist() if found.num_chunks else []
+    every = list(dict.fromkeys([*words, *stored]))
     dictionary = _strings(every)
-    codes = None if every[: len(told)] == told else np.array([every.index(word) for word in told], np.int32)
+    codes = None if every[: len(stored)] == stored else np.array([every.index(word) for word in stored], np.int32)
     parts = [_recoded(chunk.indices, codes) for chunk in found.chunks if len(chunk)]
     # Even without rows there must be one part, because it carries the words.
     parts = parts or [pa.Array.from_buffers(pa.int32(), 0, [None, pa.py_buffer(b"")])]

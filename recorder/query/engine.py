@@ -107,12 +107,16 @@ class Engine:
         if self._snapshot is None:
             # Creating a view opens its files, and only the schema file can never vanish.
             empty = snapshot.files[-1:]
-            born = {
+            empty_tables = {
                 name: TableFiles(held.files[-1:], held.files[-1:]) for name, held in snapshot.stamped.tables.items()
             }
             self._hold(
                 replace(
-                    snapshot, files=empty, cut_files=empty, unread=empty, stamped=replace(snapshot.stamped, tables=born)
+                    snapshot,
+                    files=empty,
+                    cut_files=empty,
+                    unread=empty,
+                    stamped=replace(snapshot.stamped, tables=empty_tables),
                 )
             )
             # The snapshot is set at the end: if one view fails, all are created again.
@@ -153,15 +157,15 @@ class Engine:
         If an event file cannot be read, this is left to the queries that need the ids, and so is the error.
         """
         events = snapshot.stamped.tables[EVENTS.name]
-        told = (events, snapshot.stamped.folders, frozenset(snapshot.faults))
-        if self._tables.get("absent") == told:
+        state = (events, snapshot.stamped.folders, frozenset(snapshot.faults))
+        if self._tables.get("absent") == state:
             return
         self._tables.pop("absent", None)
         # A pair that must not be read is not queried; its promise must not make queries of other pairs fail.
-        sound = tuple(path for path in snapshot.unread if path not in snapshot.refused)
-        if self._gathered(sound):
-            self._tables["absent"] = told
-        elif not self._gathered(sound[-1:]):  # nor because of a file that has not been checked
+        readable = tuple(path for path in snapshot.unread if path not in snapshot.refused)
+        if self._gathered(readable):
+            self._tables["absent"] = state
+        elif not self._gathered(readable[-1:]):  # nor because of a file that has not been checked
             # Creating the macro opens a file too.
             self._set("events_files", events.files[-1:])
             self._connection.execute(catalogue.text(catalogue.ASKED_ABSENT))

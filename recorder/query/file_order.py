@@ -26,9 +26,9 @@ class _Led(NamedTuple):
 
 
 def planned(
-    groups: Iterable[Sequence[str]], size: Callable[[str], int], born: str, refused: Iterable[str] = ()
+    groups: Iterable[Sequence[str]], size: Callable[[str], int], schema_file: str, refused: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """Return all files, then the ``refused`` ones, and last the empty one that the table was created with (``born``).
+    """Return all files, then the ``refused`` ones, and last the empty ``schema_file`` that the table was created with.
 
     The first is the typical file of its group whose size is nearest to the mean ``size``, which is above zero. A query
     for one pair is given that pair's files in the same order.
@@ -38,8 +38,8 @@ def planned(
         best = _typical([group.typical for group in led], sum(g.whole for g in led) / sum(len(g.paths) for g in led))
         led.insert(0, led.pop(best))
     behind = tuple(refused)
-    before = (born,) if behind and not led else ()  # the very first file is always opened
-    return (*before, *(path for group in led for path in group.paths), *behind, born)
+    before = (schema_file,) if behind and not led else ()  # the very first file is always opened
+    return (*before, *(path for group in led for path in group.paths), *behind, schema_file)
 
 
 @functools.lru_cache(_GROUPS)

@@ -83,9 +83,9 @@ def late(begins: Mapping[str, int]) -> str:
     >>> late({"BTC/USD": 1_762_732_800_000_000})
     'the range begins before what is archived: BTC/USD begins at 2025-11-10T00:00:00.000000Z'
     """
-    told = [f"{pair} begins at {text(moment_us)}" for pair, moment_us in islice(begins.items(), _SHOWN)]
+    sentences = [f"{pair} begins at {text(moment_us)}" for pair, moment_us in islice(begins.items(), _SHOWN)]
     more = f"; and {len(begins) - _SHOWN} more pairs begin later" if len(begins) > _SHOWN else ""
-    return f"the range begins before what is archived: {'; '.join(told)}{more}"
+    return f"the range begins before what is archived: {'; '.join(sentences)}{more}"
 
 
 def late_sentence(begins: Mapping[str, int], start_us: int, data: Path) -> str:

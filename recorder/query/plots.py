@@ -308,8 +308,8 @@ def _cell(pair: str, first: date, inside: Sequence[Row], unit: str) -> Row:
 
 def _tally(days: Sequence[Row]) -> str:
     counts = ((status, sum(day["status"] == status for day in days)) for status in STATUS_COLOURS)
-    told = ", ".join(f"{count:,} {status}" for status, count in counts if count)
-    return f"{counted(len(names(days)), 'pair')}; days: {told}"
+    text = ", ".join(f"{count:,} {status}" for status, count in counts if count)
+    return f"{counted(len(names(days)), 'pair')}; days: {text}"
 
 
 def _rows(archive: Archive, question: str, **params: Any) -> list[Row]:  # noqa: ANN401 -- whatever SQL accepts

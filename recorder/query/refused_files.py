@@ -26,7 +26,7 @@ def failing_path(folder: str) -> str:
 
 def refused_file(error: Exception, refused: Mapping[str, Fault]) -> Fault | None:
     """Return why a query failed, if it did because it needs a file of ``refused``, by path."""
-    said = str(error)
-    if _OUT not in said:
+    text = str(error)
+    if _OUT not in text:
         return None
-    return next((fault for path, fault in refused.items() if path in said), None)
+    return next((fault for path, fault in refused.items() if path in text), None)

@@ -67,8 +67,8 @@ class Snapshot:
 
     def without_events(self) -> Snapshot:
         """Return the snapshot without its events, so that nothing is proven."""
-        born = self.stamped.tables[EVENTS.name].files[-1:]
-        tables = {**self.stamped.tables, EVENTS.name: TableFiles(born, born)}
+        schema_file = self.stamped.tables[EVENTS.name].files[-1:]
+        tables = {**self.stamped.tables, EVENTS.name: TableFiles(schema_file, schema_file)}
         return replace(self, stamped=replace(self.stamped, tables=tables), lacks_events=True)
 
     def without(self, damaged: Mapping[str, Fault]) -> Snapshot:
@@ -216,12 +216,12 @@ class Snapshots:
                     f"ids {lost[0]} of {pair} were in the archive and are gone from {self._layout.pair_dir(pair)}: "
                     "were files deleted or moved by hand? refresh() takes what is there now"
                 )
-        sound = {pair: ids for pair, ids in kept.archived.items() if pair not in faults}
-        whole, cut = _fit(sound, found)
+        readable = {pair: ids for pair, ids in kept.archived.items() if pair not in faults}
+        whole, cut = _fit(readable, found)
         stamped = self._stamped.find_again(kept.stamped)
         instead = {self._listing.instead_of(pair): fault for pair, fault in faults.items()}
         files = self._planned(whole, instead)
-        named = zip(sound, whole, strict=True)
+        named = zip(readable, whole, strict=True)
         return replace(
             kept,
             files=files,

@@ -139,7 +139,7 @@ def _figure(
             width=width,
             height=HEIGHT_PX,
             title=alt.TitleParams(
-                f"Spread of {label(pair)} in {timeframe} bars",
+                title,
                 subtitle=[subtitle, _LEGEND],
                 anchor="start",
                 fontSize=16,

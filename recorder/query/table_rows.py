@@ -32,6 +32,16 @@ def columns(dataset: Dataset) -> list[str]:
     return names
 
 
+def glob_of(dataset: Dataset) -> str:
+    """Return the pattern of a table's files, below the archive's folder.
+
+    >>> glob_of(WITHOUT_IDS[0])
+    'ohlc/*/*/*.parquet'
+    """
+    folders = ["*" for split in (dataset.partition, dataset.period) if split is not None]
+    return "/".join([dataset.name, *folders, "*.parquet"])
+
+
 def _blanks(dataset: Dataset) -> dict[str, str]:
     parts: dict[str, str] = {}
     if dataset.partition is not None:
@@ -41,7 +51,7 @@ def _blanks(dataset: Dataset) -> dict[str, str]:
     return {
         "table": dataset.name,
         "columns": _INDENT.join(textwrap.wrap(", ".join(columns(dataset)), _WIDTH)),
-        "glob": "/".join([dataset.name, *("*" for _ in parts), "*.parquet"]),
+        "glob": glob_of(dataset),
         "hive": _hive(parts) if parts else "",
         "stamp": str(dataset.stamp),
     }

@@ -82,7 +82,7 @@ class TableSnapshots:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._known: dict[str, tuple[Stamp, _FooterFacts]] = {}
-        self._sound: dict[Dataset, Mapping[str, Stamp]] = {}
+        self._checked_tables: dict[Dataset, Mapping[str, Stamp]] = {}
         self._checked: set[str] = set()
 
     def now(self, looked_at: Collection[Dataset] = ()) -> TableSnapshot:
@@ -94,7 +94,7 @@ class TableSnapshots:
         found: dict[str, TableFiles] = {}
         refused: dict[str, Fault] = {}
         for table in STAMPS:
-            born = self._born(table)
+            schema_file = self._schema_file(table)
             folders, instead = self._folders(table)
             # Events are read whenever a connection is pinned to a snapshot, and DuckDB would wait at a pipe for ever.
             if table in looked_at:
@@ -103,14 +103,14 @@ class TableSnapshots:
                 instead |= _stamped(folders)[1]
             kept = [files for folder, files in folders.items() if folder not in instead]
             paths = {failing_path(folder): fault for folder, fault in instead.items()}
-            found[table.name] = TableFiles(_planned(kept, born, paths), (born,))
+            found[table.name] = TableFiles(_planned(kept, schema_file, paths), (schema_file,))
             refused |= paths
         return TableSnapshot(found, {}, refused)
 
     def _refused(self, table: Dataset, folders: Mapping[str, Sequence[str]]) -> dict[str, Fault]:
         """Return the folders of a table whose files must not be read, and why."""
         stamps, found = _stamped(folders)
-        if not found and self._sound.get(table) == stamps:
+        if not found and self._checked_tables.get(table) == stamps:
             return {}
         facts: list[FileFacts] = []
         for path in stamps:
@@ -121,15 +121,17 @@ class TableSnapshots:
         for finding in duplicate_files.same_segments(table, facts):
             found.setdefault(str(finding.file.parent), UnsoundFile(finding.file, finding.problem, finding.remedy))
         if not found:
-            self._sound[table] = stamps
+            self._checked_tables[table] = stamps
         return found
 
     def pin(self, moment: TableSnapshot) -> TableSnapshot:
         """Return the snapshot in a form that :meth:`find_again` can find: reads each footer, once."""
         folders: dict[str, Extent] = {}
         for table in STAMPS:
-            born = self._born(table)
-            for path in (path for path in moment.tables[table.name].files if path not in {born, *moment.refused}):
+            schema_file = self._schema_file(table)
+            for path in (
+                path for path in moment.tables[table.name].files if path not in {schema_file, *moment.refused}
+            ):
                 held, folder = self._held(path, table), str(Path(path).parent)
                 before = folders.get(folder, Extent(0, held.last_us))
                 folders[folder] = Extent(before.rows + held.rows, max(before.last_us, held.last_us))
@@ -141,7 +143,7 @@ class TableSnapshots:
         looked_for = {failing_path(folder) for folder in kept.folders}
         refused = {path: fault for path, fault in kept.refused.items() if path not in looked_for}
         for table in STAMPS:
-            born, before = self._born(table), set(kept.tables[table.name].files)
+            schema_file, before = self._schema_file(table), set(kept.tables[table.name].files)
             whole: list[str] = []
             cut: list[str] = []
             now, unlisted = self._folders(table)
@@ -160,7 +162,7 @@ class TableSnapshots:
                 cut += of_folder[1]
             # What was refused then stays refused: its rows of the snapshot are unknown.
             instead = [path for path in refused if Path(path).is_relative_to(self._layout.folder(table))]
-            found[table.name] = TableFiles(_planned([whole], born, instead), _planned([cut], born))
+            found[table.name] = TableFiles(_planned([whole], schema_file, instead), _planned([cut], schema_file))
         return replace(kept, tables=found, refused=refused)
 
     def _found_again(
@@ -186,23 +188,23 @@ class TableSnapshots:
             )
         return whole, cut
 
-    def _born(self, table: Dataset) -> str:
-        born = self._layout.schema_file(table)
-        with listing(born.parent):
-            there = born.is_file()
+    def _schema_file(self, table: Dataset) -> str:
+        path = self._layout.schema_file(table)
+        with listing(path.parent):
+            there = path.is_file()
         if not there:
             raise StorageError(
-                f"the archive's table {table.name} is not there ({born}): `recorder run --data {self._layout.data}` "
+                f"the archive's table {table.name} is not there ({path}): `recorder run --data {self._layout.data}` "
                 f"puts it there when it starts"
             )
-        if str(born) not in self._checked:  # a newer release marks it first
-            read_facts(born)
-            self._checked.add(str(born))
-        return str(born)
+        if str(path) not in self._checked:  # a newer release marks it first
+            read_facts(path)
+            self._checked.add(str(path))
+        return str(path)
 
     def _folders(self, table: Dataset) -> tuple[dict[str, list[str]], dict[str, Fault]]:
         """Return the files of each folder of the table, except the one created with it, and why others have no list."""
-        born = self._layout.schema_file(table)
+        schema_file = self._layout.schema_file(table)
         found: dict[str, list[str]] = {}
         unlisted: dict[str, Fault] = {}
         leaves: list[Path] = []
@@ -213,7 +215,7 @@ class TableSnapshots:
                 unlisted[str(self._layout.home(branch))] = error
         for leaf in leaves:
             try:
-                names = [name for name in listed(leaf) if (leaf, name) != (born.parent, born.name)]
+                names = [name for name in listed(leaf) if (leaf, name) != (schema_file.parent, schema_file.name)]
             except FAULTS as error:
                 unlisted[str(leaf)] = error
             else:
@@ -240,8 +242,8 @@ def _stamped(folders: Mapping[str, Sequence[str]]) -> tuple[dict[str, Stamp], di
     return stamps, found
 
 
-def _planned(folders: Iterable[Sequence[str]], born: str, instead: Iterable[str] = ()) -> tuple[str, ...]:
-    return file_order.planned(folders, file_order.bytes_in, born, instead)
+def _planned(folders: Iterable[Sequence[str]], schema_file: str, instead: Iterable[str] = ()) -> tuple[str, ...]:
+    return file_order.planned(folders, file_order.bytes_in, schema_file, instead)
 
 
 def _read_footer(path: Path, table: Dataset) -> _FooterFacts:

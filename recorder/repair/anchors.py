@@ -33,7 +33,7 @@ log = structlog.get_logger()
 class Anchors:
     """Searches the anchors of ``instruments`` (by pair, live), one pair after the other.
 
-    ``promised`` is set whenever there are new promises. If a search shows newer trades than are stored, ``tail``
+    ``promised`` is set whenever there are new promises. If a search shows newer trades than are stored, ``catch_up``
     fetches them: a subscription that is silent from the start would miss them.
     """
 
@@ -44,7 +44,7 @@ class Anchors:
         *,
         instruments: Mapping[str, Instrument],
         promised: asyncio.Event,
-        tail: CatchUpFetcher,
+        catch_up: CatchUpFetcher,
     ) -> None:
         self._ledger = ledger
         self._exchange = context.exchange
@@ -52,7 +52,7 @@ class Anchors:
         self._clock = context.clock
         self._instruments = instruments
         self._promised = promised
-        self._tail = tail
+        self._catch_up_fetcher = catch_up
         self._waits: dict[str, GrowingDelay] = {}
         self._due_s: dict[str, float] = {}
 
@@ -80,7 +80,7 @@ class Anchors:
         for pair, highest in shown.items():
             newest = self._ledger.of(pair).newest()
             if newest is not None and highest > newest[0]:
-                await self._tail.fetch_newest(pair)
+                await self._catch_up_fetcher.fetch_newest(pair)
 
     async def _look(self, pair: str) -> int:
         """Search once for the anchor of ``pair``, and schedule a retry if it is not found.

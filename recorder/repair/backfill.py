@@ -149,7 +149,7 @@ class Backfill:
             stopped = f"{stretch.pair}: stopped at {held:,} of {len(stretch.span):,} trades"
             require(room.free, room.total, stopped=stopped)
             work = Fill(stretch.pair, left[:TOGETHER])
-            fetched = await self._fetcher.fetch(work, attempts=attempts, came=_coming(held, tell))
+            fetched = await self._fetcher.fetch(work, attempts=attempts, received=_coming(held, tell))
             attempts.update(span.first for span in fetched.given_up)
             if fetched.problem is not None and fetched.problem.retry is Retry.NEVER:
                 raise fetched.problem

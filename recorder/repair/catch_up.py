@@ -64,7 +64,7 @@ class CatchUp:
                 _, page = await fetch_newer(self._context, self._ledger, rest_api.trades(instrument), pair)
                 newest = max(newest, highest(page))
         except ExchangeError as error:
-            log.warning("tail not fetched", pair=pair, reason=str(error))
+            log.warning("newest trades not fetched", pair=pair, reason=str(error))
             return None
         return newest
 

@@ -93,20 +93,20 @@ class Fetcher:
         work: Work,
         *,
         attempts: Mapping[int, int] = MappingProxyType({}),
-        came: Callable[[int], None] | None = None,
+        received: Callable[[int], None] | None = None,
     ) -> Fetched:
         """Fetch one batch. ``attempts`` counts, by the first id of a gap, answers without it, to start further back.
 
-        ``came`` is called after each answer with the number of rows received in the batch; they are not archived yet.
-        Raises DiskError, StorageError. An unusable answer is reported in the result. If cancelled, it ends once the
-        received rows are archived.
+        ``received`` is called after each answer with the number of rows received in the batch, which are not archived
+        yet. Raises DiskError, StorageError. An unusable answer is reported in the result. If cancelled, it ends once
+        the received rows are archived.
         """
         instrument = self._instruments.get(work.pair)
         if instrument is None:  # removed in the meantime
             return Fetched(0)
         asking = self._filling(work, instrument, attempts) if isinstance(work, Fill) else HistoryStart(work, instrument)
         rows, odd = list[Trade](), odd_times.OddTimes()
-        told: tuple[odd_times.OddTimesReport, ...] = ()
+        reports: tuple[odd_times.OddTimesReport, ...] = ()
         problem: ExchangeError | None = None
         unread = 0
         until_s = self._clock.monotonic() + BATCH_S
@@ -126,16 +126,21 @@ class Fetcher:
                 fresh = asking.add_page(page)
                 odd.check(fresh, answer.recv_ns, records.rest_source(request, work.pair))
                 rows += fresh
-                if came is not None:
-                    came(len(rows))
+                if received is not None:
+                    received(len(rows))
         except ExchangeError as error:
             problem = error
         finally:
             if rows:
-                told = tuple(odd.reports())
+                reports = tuple(odd.reports())
                 await to_the_end(self._keep(work.pair, rows))
         return Fetched(
-            len(rows), tuple(asking.skipped), tuple(asking.given_up), tuple(asking.odd), odd_times=told, problem=problem
+            len(rows),
+            tuple(asking.skipped),
+            tuple(asking.given_up),
+            tuple(asking.odd),
+            odd_times=reports,
+            problem=problem,
         )
 
     def _filling(self, work: Fill, instrument: Instrument, attempts: Mapping[int, int]) -> GapFill:

@@ -189,8 +189,8 @@ class Repair:
             self._damaged(pair, error)  # the fetched rows can be requested again
             return
         log.debug("fetched", pair=pair, rows=fetched.rows)
-        for told in fetched.odd_times:
-            await self._notes.event(EventKind.MALFORMED, pair=pair, source=told.source, reason=told.reason)
+        for report in fetched.odd_times:
+            await self._notes.event(EventKind.MALFORMED, pair=pair, source=report.source, reason=report.reason)
         now_s = self._clock.monotonic()
         for proven, apart_s in self._evidence.skipped(pair, fetched.skipped, now_s):
             log.warning("ids do not exist", pair=pair, first_id=proven.first, last_id=proven.last)
@@ -213,8 +213,8 @@ class Repair:
             row = next(row for span, row in rows.items() if proven.first in span)
             for part in known.missing(proven):
                 log.error("ids cannot be read", pair=pair, first_id=part.first, last_id=part.last, reason=row.reason)
-                told = {"reason": row.reason, "row": row.raw[:ROW_BYTES].decode(errors="replace")}
-                await self._notes.evidence(Unreadable(pair, part), answers=2, apart_s=round(apart_s, 1), **told)
+                detail = {"reason": row.reason, "row": row.raw[:ROW_BYTES].decode(errors="replace")}
+                await self._notes.evidence(Unreadable(pair, part), answers=2, apart_s=round(apart_s, 1), **detail)
 
     def _postpone(self, work: Work, fetched: Fetched, now_s: float) -> None:
         """Delay what was not served: with growing waits, or until another answer can prove that it does not exist."""
@@ -240,18 +240,18 @@ class Repair:
         for pair in list(self._instruments):
             opened, closed = self._gap_notes.changes(pair, self._ledger.of(pair).gaps())
             for note in opened:
-                log.info("hole", pair=pair, **_said(note))
+                log.info("hole", pair=pair, **_fields(note))
                 times = {"after": iso(note.after_us or 0), "before": iso(note.before_us or 0)}
-                await self._notes.event(EventKind.HOLE_OPENED, pair=pair, **_said(note), **times)
+                await self._notes.event(EventKind.HOLE_OPENED, pair=pair, **_fields(note), **times)
             for note in closed:
                 self._metrics.holes_closed.inc(note.holes)
-                log.info("hole closed", pair=pair, **_said(note))
-                await self._notes.event(EventKind.HOLE_CLOSED, pair=pair, **_said(note))
+                log.info("hole closed", pair=pair, **_fields(note))
+                await self._notes.event(EventKind.HOLE_CLOSED, pair=pair, **_fields(note))
 
 
-def _said(note: GapEvent) -> dict[str, int]:
-    said = {"first_id": note.span.first, "last_id": note.span.last, "missing": note.missing}
-    return said if note.holes == 1 else {**said, "holes": note.holes}
+def _fields(note: GapEvent) -> dict[str, int]:
+    fields = {"first_id": note.span.first, "last_id": note.span.last, "missing": note.missing}
+    return fields if note.holes == 1 else {**fields, "holes": note.holes}
 
 
 def _later(failed: _Failed | None, now_s: float) -> _Failed:

@@ -27,14 +27,14 @@ class FarIds:
     def __init__(
         self,
         ledger: Ledger,
-        tail: CatchUpFetcher,
+        catch_up: CatchUpFetcher,
         *,
         instruments: Mapping[str, Instrument],
         clock: Clock,
         hole_seen: Callable[[], None],
     ) -> None:
         self._ledger = ledger
-        self._tail = tail
+        self._catch_up = catch_up
         self._instruments = instruments
         self._clock = clock
         self._hole_seen = hole_seen
@@ -54,7 +54,7 @@ class FarIds:
             if due_s > self._clock.monotonic():
                 continue
             self._waits[pair] = growing, self._clock.monotonic() + growing.failed()
-            await self._tail.fetch_newest(pair)
+            await self._catch_up.fetch_newest(pair)
             if not self._is_far(pair):
                 self._hole_seen()
 

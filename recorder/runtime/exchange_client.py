@@ -97,7 +97,7 @@ def note_refusals(notes: Notes, metrics: Metrics) -> OnRefusal:
 
     async def refused(*, reason: str, path: str, scope: Scope, pause_s: float, per_s: float) -> None:
         metrics.throttled_seconds.inc(pause_s)
-        log.warning("the exchange is left alone for a while", path=path, scope=scope, pause_s=pause_s, reason=reason)
+        log.warning("requests paused", path=path, scope=scope, pause_s=pause_s, reason=reason)
         await notes.event(EventKind.THROTTLED, reason=reason, path=path, scope=scope, pause_s=pause_s, per_s=per_s)
 
     return refused

@@ -37,7 +37,7 @@ class Notes:
     def __init__(self, inbox: Inbox, clock: Clock) -> None:
         self._inbox = inbox
         self._clock = clock
-        self.told = ReportOnce()
+        self.report_once = ReportOnce()
         """What is reported once per run, by whichever task meets it first."""
 
     async def event(self, kind: EventKind, *, pair: str | None = None, **detail: object) -> None:
@@ -71,15 +71,15 @@ class Notes:
 
     async def odd(self, request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> None:
         """Store rows of an answer that could not be read when others could; the drain quarantines and reports them."""
-        new = [row for row in rows if self.told.is_first("came", pair, row.raw)]
+        new = [row for row in rows if self.report_once.is_first("came", pair, row.raw)]
         if new:
             log.error("rows stored but not understood", pair=pair, rows=len(new), reason=new[0].reason)
             await self._inbox.put(Inbound(_odd_line(request, recv_ns, pair, new), [], source="rest"))
 
     async def stored(self, request: rest_api.Request, trades: Sequence[Trade]) -> None:
         """Report unusual trades that are stored as received."""
-        for pair, reason in odd_trades.stored(trades, self.told):
-            log.warning("odd trade", pair=pair, reason=reason)
+        for pair, reason in odd_trades.stored(trades, self.report_once):
+            log.warning("unusual trade", pair=pair, reason=reason)
             source = records.rest_source(request, pair)
             await self.event(EventKind.MALFORMED, pair=pair, source=source, reason=reason)
 
@@ -91,7 +91,7 @@ class QuarantineNotes:
         self._quarantine = quarantine
         self._clock = clock
         self._kept = 0
-        self._told = ReportOnce()
+        self._report_once = ReportOnce()
 
     async def unreadable(self, request: rest_api.Request, error: Malformed, *, pair: str | None = None) -> None:
         """Store an answer verbatim, with the reason, up to KEPT_ASIDE of them. Raises DiskError."""
@@ -108,7 +108,7 @@ class QuarantineNotes:
 
     async def odd(self, request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> None:
         """Store rows of an answer that could not be read when others could. Raises DiskError."""
-        new = [row for row in rows if self._told.is_first(pair, row.raw)]
+        new = [row for row in rows if self._report_once.is_first(pair, row.raw)]
         if not new or self._kept >= KEPT_ASIDE:
             return
         self._kept += 1
@@ -120,8 +120,8 @@ class QuarantineNotes:
 
     async def stored(self, request: rest_api.Request, trades: Sequence[Trade]) -> None:  # noqa: ARG002 -- it has no journal
         """Report unusual trades that are stored as received."""
-        for pair, reason in odd_trades.stored(trades, self._told):
-            log.warning("odd trade", pair=pair, reason=reason)
+        for pair, reason in odd_trades.stored(trades, self._report_once):
+            log.warning("unusual trade", pair=pair, reason=reason)
 
 
 def _odd_line(request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> bytes:

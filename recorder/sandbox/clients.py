@@ -15,9 +15,9 @@ from aiohttp import ClientConnectionResetError, WSMsgType, web
 
 from recorder.clock import Clock
 from recorder.sandbox.channels import Channel
-from recorder.sandbox.fault_injection.websocket_faults import Stall, WebSocketFaults
 from recorder.sandbox.sent_frames import SentFrames
 from recorder.sandbox.websocket import HEARTBEAT, PONG, Connection
+from recorder.sandbox.websocket_faults import Stall, WebSocketFaults
 
 QUEUED_BYTES: Final = 32 << 20
 """Bytes that may wait for one client: the greatest burst takes 20 MB, ten seconds of the busiest market 30 MB."""
@@ -89,7 +89,7 @@ class Client:
 
     def _queue_up(self, payload: bytes) -> None:
         """Queue one frame; a client that does not keep up is cut off."""
-        payload = self._lines.rows.in_frame(payload)
+        payload = self._lines.sent(payload)
         self._queued_bytes += len(payload)
         if self._queued_bytes > QUEUED_BYTES:
             self.hang_up()

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from aiohttp import web
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
+from recorder.sandbox import rest_faults
 from recorder.sandbox.clients import Clients
 from recorder.sandbox.exchange_status import StatusBoard
-from recorder.sandbox.fault_injection import rest_faults
-from recorder.sandbox.fault_injection.fault_schedule import NAMES, Faults
-from recorder.sandbox.fault_injection.rest_faults import Beside
-from recorder.sandbox.fault_injection.row_faults import Where
-from recorder.sandbox.fault_injection.subscription_faults import TOO_MANY, SubscriptionFaults
-from recorder.sandbox.fault_injection.websocket_faults import Stall
+from recorder.sandbox.fault_schedule import NAMES, Faults
 from recorder.sandbox.pairs import Pair, pair_of
+from recorder.sandbox.rest_faults import Beside
 from recorder.sandbox.throttle import FORMS, PER_S, SIZE, Throttle
+from recorder.sandbox.websocket_faults import Stall
+
+if TYPE_CHECKING:  # only tests inject faults: a sandbox that is merely served does not load them
+    from recorder.sandbox.fault_injection.row_faults import Where
+    from recorder.sandbox.fault_injection.subscription_faults import SubscriptionFaults
 
 _WHOLE_FIELDS: Final = ("pair_decimals", "lot_decimals", "cost_decimals", "lot_multiplier")
 """AssetPairs fields that are numbers; other fields given by query are texts."""
@@ -154,70 +156,68 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
       connections that follow this pair
     - GET /sandbox/truth
     """
-    doors: dict[str, Callable[[_Asked], None]] = {
-        "burst": lambda asked: sandbox.burst(asked.text("pair"), int(asked.number("n"))),
-        "skip_ids": lambda asked: sandbox.skip_ids(asked.text("pair"), int(asked.number("n"))),
-        "stamp": lambda asked: sandbox.stamp(asked.text("pair"), int(asked.number("n", 1)), asked.whole("time_s")),
-        "stray": lambda asked: sandbox.stray(asked.text("pair"), asked.whole("id")),
-        "sever": lambda asked: sandbox.sever(asked.text("pair")),
-        "deaden": lambda asked: sandbox.deaden(asked.text("pair"), _stall(asked)),
+    doors: dict[str, Callable[[_Form], None]] = {
+        "burst": lambda form: sandbox.burst(form.text("pair"), int(form.number("n"))),
+        "skip_ids": lambda form: sandbox.skip_ids(form.text("pair"), int(form.number("n"))),
+        "stamp": lambda form: sandbox.stamp(form.text("pair"), int(form.number("n", 1)), form.whole("time_s")),
+        "stray": lambda form: sandbox.stray(form.text("pair"), form.whole("id")),
+        "sever": lambda form: sandbox.sever(form.text("pair")),
+        "deaden": lambda form: sandbox.deaden(form.text("pair"), _stall(form)),
         "freeze": lambda _: sandbox.freeze(),
         "thaw": lambda _: sandbox.thaw(),
-        "throttle": lambda asked: sandbox.throttle(_throttle(sandbox.clock, asked)),
+        "throttle": lambda form: sandbox.throttle(_throttle(sandbox.clock, form)),
         "unthrottle": lambda _: sandbox.throttle(None),
-        "status": lambda asked: sandbox.status.show(asked.text("system"), asked.perhaps("for_s")),
-        "plan_maintenance": lambda asked: sandbox.status.plan_maintenance(
-            in_s=asked.number("in_s"), for_s=asked.number("for_s")
+        "status": lambda form: sandbox.status.show(form.text("system"), form.perhaps("for_s")),
+        "plan_maintenance": lambda form: sandbox.status.plan_maintenance(
+            in_s=form.number("in_s"), for_s=form.number("for_s")
         ),
         "emergency": lambda _: sandbox.status.declare_emergency(),
         "all_clear": lambda _: sandbox.status.all_clear(),
-        "enlist": lambda asked: sandbox.enlist(_new_pair(asked), trades_per_s=asked.number("trades_per_s", 1.0)),
-        "delist": lambda asked: sandbox.delist(asked.text("pair")),
-        "relist": lambda asked: sandbox.relist(asked.text("pair"), **_fields(asked, apart_from=("pair",))),
-        "renumber": lambda asked: sandbox.renumber(asked.text("pair")),
-        "revise": lambda asked: _revise(sandbox, asked),
-        "reject": lambda asked: sandbox.faults.reject(asked.text("pair")),
-        "accept": lambda asked: sandbox.faults.accept(asked.text("pair")),
-        "refuse_subscriptions": lambda asked: _refuse(sandbox.faults.entry, asked),
-        "limit_subscriptions": lambda asked: sandbox.faults.entry.limit_to(
-            symbols=asked.perhaps("symbols") or math.inf, per_s=asked.perhaps("per_s") or math.inf
+        "enlist": lambda form: sandbox.enlist(_new_pair(form), trades_per_s=form.number("trades_per_s", 1.0)),
+        "delist": lambda form: sandbox.delist(form.text("pair")),
+        "relist": lambda form: sandbox.relist(form.text("pair"), **_fields(form, apart_from=("pair",))),
+        "renumber": lambda form: sandbox.renumber(form.text("pair")),
+        "revise": lambda form: _revise(sandbox, form),
+        "reject": lambda form: sandbox.faults.reject(form.text("pair")),
+        "accept": lambda form: sandbox.faults.accept(form.text("pair")),
+        "refuse_subscriptions": lambda form: _refuse(sandbox.faults.entry, form),
+        "limit_subscriptions": lambda form: sandbox.faults.entry.limit_to(
+            symbols=form.perhaps("symbols") or math.inf, per_s=form.perhaps("per_s") or math.inf
         ),
         "grant_subscriptions": lambda _: sandbox.faults.entry.release(),
-        "spoil": lambda asked: sandbox.faults.quirks.spoil(
-            asked.text("pair"), asked.text("field"), asked.text("value")
+        "spoil": lambda form: sandbox.faults.quirks.spoil(form.text("pair"), form.text("field"), form.text("value")),
+        "lack": lambda form: sandbox.faults.quirks.lack(
+            form.text("pair"), None if form.perhaps("n") is None else int(form.number("n"))
         ),
-        "lack": lambda asked: sandbox.faults.quirks.lack(
-            asked.text("pair"), None if asked.perhaps("n") is None else int(asked.number("n"))
+        "double": lambda form: sandbox.faults.quirks.double(
+            form.text("pair"), form.text("key"), **_fields(form, apart_from=("pair", "key"))
         ),
-        "double": lambda asked: sandbox.faults.quirks.double(
-            asked.text("pair"), asked.text("key"), **_fields(asked, apart_from=("pair", "key"))
+        "odd_row": lambda form: sandbox.faults.rows.trade(
+            form.text("pair"),
+            int(form.number("trade_id")),
+            form.text("field"),
+            form.text("value", ""),
+            cast("Where", form.text("where", "both")),
         ),
-        "odd_row": lambda asked: sandbox.faults.rows.trade(
-            asked.text("pair"),
-            int(asked.number("trade_id")),
-            asked.text("field"),
-            asked.text("value", ""),
-            cast("Where", asked.text("where", "both")),
+        "odd_candle": lambda form: sandbox.faults.rows.candle(
+            form.text("pair"), int(form.number("start")), form.text("field"), form.text("value", "")
         ),
-        "odd_candle": lambda asked: sandbox.faults.rows.candle(
-            asked.text("pair"), int(asked.number("start")), asked.text("field"), asked.text("value", "")
+        "odd_quote": lambda form: sandbox.faults.rows.quote(
+            form.text("pair"), form.text("field"), form.text("value", ""), int(form.number("n", 1))
         ),
-        "odd_quote": lambda asked: sandbox.faults.rows.quote(
-            asked.text("pair"), asked.text("field"), asked.text("value", ""), int(asked.number("n", 1))
-        ),
-        "record_sent": lambda asked: sandbox.clients.sent.record(asked.text("channel", "ticker")),
-        "beside": lambda asked: sandbox.faults.quirks.beside(asked.text("name"), asked.text("value")),
-        "say": lambda asked: sandbox.say(asked.text("text")),
-        "nulls": lambda asked: setattr(sandbox.status, "nulls", bool(asked.number("on", 1))),
-        "mute": lambda asked: sandbox.faults.lines.muted.add(asked.text("pair")),
-        "unmute": lambda asked: sandbox.faults.lines.muted.discard(asked.text("pair")),
+        "record_sent": lambda form: sandbox.clients.sent.record(form.text("channel", "ticker")),
+        "beside": lambda form: sandbox.faults.quirks.beside(form.text("name"), form.text("value")),
+        "say": lambda form: sandbox.say(form.text("text")),
+        "nulls": lambda form: setattr(sandbox.status, "nulls", bool(form.number("on", 1))),
+        "mute": lambda form: sandbox.faults.lines.muted.add(form.text("pair")),
+        "unmute": lambda form: sandbox.faults.lines.muted.discard(form.text("pair")),
     }
     doors |= {name: _fault(sandbox.faults, name) for name in NAMES}
 
-    def open_door(do: Callable[[_Asked], None]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    def open_door(do: Callable[[_Form], None]) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
             try:
-                do(_Asked(request))
+                do(_Form(request))
             except UsageError as error:
                 raise web.HTTPBadRequest(text=str(error)) from error
             return web.json_response(dict(sandbox.last_ids()))
@@ -236,7 +236,7 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     return table
 
 
-class _Asked:
+class _Form:
     """The parameters of one request. Raises UsageError for an invalid one."""
 
     def __init__(self, request: web.Request) -> None:
@@ -265,54 +265,56 @@ class _Asked:
         return self.number(name) if name in self.query else None
 
 
-def _fault(faults: Faults, name: str) -> Callable[[_Asked], None]:
-    def throw(asked: _Asked) -> None:
-        n = asked.perhaps("n")
-        for_s, path = asked.perhaps("for_s"), asked.text("path", rest_faults.EVERYWHERE)
+def _fault(faults: Faults, name: str) -> Callable[[_Form], None]:
+    def throw(form: _Form) -> None:
+        n = form.perhaps("n")
+        for_s, path = form.perhaps("for_s"), form.text("path", rest_faults.EVERYWHERE)
         if name in rest_faults.NAMES:
-            delay_s = asked.number("delay_s", rest_faults.SLOW_S)
-            beside = Beside(asked.perhaps("retry_after"), bool(asked.number("date", 0)), asked.text("location"))
+            delay_s = form.number("delay_s", rest_faults.SLOW_S)
+            beside = Beside(form.perhaps("retry_after"), bool(form.number("date", 0)), form.text("location"))
             faults.rest.throw(name, for_s, n=None if n is None else int(n), path=path, delay_s=delay_s, beside=beside)
         else:
-            faults.throw(name, for_s, n=None if n is None else int(n), path=path, stall=_stall(asked))
+            faults.throw(name, for_s, n=None if n is None else int(n), path=path, stall=_stall(form))
 
     return throw
 
 
-def _refuse(entry: SubscriptionFaults, asked: _Asked) -> None:
-    symbols = [asked.text("pair")] if "pair" in asked.query else []
-    named = bool(asked.number("named", 1))
-    entry.refuse(asked.text("text", TOO_MANY), asked.perhaps("for_s"), symbols=symbols, named=named)
+def _refuse(entry: SubscriptionFaults, form: _Form) -> None:
+    from recorder.sandbox.fault_injection.subscription_faults import TOO_MANY  # noqa: PLC0415 -- see above
+
+    symbols = [form.text("pair")] if "pair" in form.query else []
+    named = bool(form.number("named", 1))
+    entry.refuse(form.text("text", TOO_MANY), form.perhaps("for_s"), symbols=symbols, named=named)
 
 
-def _stall(asked: _Asked) -> Stall:
-    return Stall(ping_frames=bool(asked.number("ping_frames", 1)), ping_messages=bool(asked.number("ping_messages", 1)))
+def _stall(form: _Form) -> Stall:
+    return Stall(ping_frames=bool(form.number("ping_frames", 1)), ping_messages=bool(form.number("ping_messages", 1)))
 
 
-def _throttle(clock: Clock, asked: _Asked) -> Throttle:
+def _throttle(clock: Clock, form: _Form) -> Throttle:
     return Throttle(
         clock,
-        size=asked.number("size", SIZE),
-        per_s=asked.number("per_s", PER_S),
-        sticky=bool(asked.number("sticky", 0)),
-        form=asked.text("form", FORMS[0]),
+        size=form.number("size", SIZE),
+        per_s=form.number("per_s", PER_S),
+        sticky=bool(form.number("sticky", 0)),
+        form=form.text("form", FORMS[0]),
     )
 
 
-def _revise(sandbox: Controlled, asked: _Asked) -> None:
-    start_s = asked.perhaps("start")
-    sandbox.revise(asked.text("pair"), int(asked.number("interval")), None if start_s is None else int(start_s))
+def _revise(sandbox: Controlled, form: _Form) -> None:
+    start_s = form.perhaps("start")
+    sandbox.revise(form.text("pair"), int(form.number("interval")), None if start_s is None else int(start_s))
 
 
-def _new_pair(asked: _Asked) -> Pair:
-    symbol = asked.text("pair")
+def _new_pair(form: _Form) -> Pair:
+    symbol = form.text("pair")
     if not all(symbol.partition("/")):
         raise UsageError(f"pair must be a v2 symbol, like NEW/USD, not {symbol!r}")
-    fields = {"pair_decimals": 4, "lot_decimals": 8, **_fields(asked, apart_from=("pair", "trades_per_s"))}
+    fields = {"pair_decimals": 4, "lot_decimals": 8, **_fields(form, apart_from=("pair", "trades_per_s"))}
     return pair_of(symbol, **fields)
 
 
-def _fields(asked: _Asked, *, apart_from: tuple[str, ...]) -> dict[str, Any]:
+def _fields(form: _Form, *, apart_from: tuple[str, ...]) -> dict[str, Any]:
     """Return the given AssetPairs fields with the types they have there."""
-    given = (name for name in asked.query if name not in apart_from)
-    return {name: int(asked.number(name)) if name in _WHOLE_FIELDS else asked.text(name) for name in given}
+    given = (name for name in form.query if name not in apart_from)
+    return {name: int(form.number(name)) if name in _WHOLE_FIELDS else form.text(name) for name in given}

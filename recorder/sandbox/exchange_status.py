@@ -166,7 +166,7 @@ class StatusBoard:
         now_s = self._clock.monotonic()
         return next((system for at_s, system in reversed(self._rungs) if at_s <= now_s), self._rungs[0][1])
 
-    def told(self) -> StatusMessage:
+    def message(self) -> StatusMessage:
         """Return the current status message."""
         if not self._arrays:
             return StatusMessage(self.system, None)

@@ -100,7 +100,7 @@ def read_session(lines: Iterable[str], listing: SandboxListing) -> RecordedSessi
     """Return the session of WebSocket v2 frames: one server frame a line, of any channels."""
     frames: list[RecordedFrame] = []
     earlier: dict[str, list[RecordedRow]] = {}
-    told: dict[str, list[RecordedRow]] = {}
+    by_pair: dict[str, list[RecordedRow]] = {}
     prices: dict[str, list[str]] = {}
     began_ns: int | None = None
     offset_ns = 0
@@ -115,7 +115,7 @@ def read_session(lines: Iterable[str], listing: SandboxListing) -> RecordedSessi
         for row in trades:
             prices.setdefault(row["symbol"], []).append(str(row["price"]))
         for symbol, some in rows.items():
-            told.setdefault(symbol, []).extend(some)
+            by_pair.setdefault(symbol, []).extend(some)
         if trades and content["type"] == "snapshot":
             for symbol, some in rows.items():
                 earlier.setdefault(symbol, []).extend(some)
@@ -126,11 +126,11 @@ def read_session(lines: Iterable[str], listing: SandboxListing) -> RecordedSessi
             offset_ns = max(offset_ns, stamp - began_ns)
         symbols = frozenset(entry["symbol"] for entry in data if "symbol" in entry)
         frames.append(RecordedFrame(offset_ns, text, symbols, rows))
-    if not told:
+    if not by_pair:
         raise UsageError("the recorded session tells of no trade; it must hold frames of the trade channel")
-    for symbol, some in told.items():
+    for symbol, some in by_pair.items():
         _check_order(symbol, some)
-    pairs = tuple(listing.named(symbol) or _guessed(symbol, prices[symbol], rest_text=False) for symbol in told)
+    pairs = tuple(listing.named(symbol) or _guessed(symbol, prices[symbol], rest_text=False) for symbol in by_pair)
     return RecordedSession(tuple(frames), earlier, pairs)
 
 

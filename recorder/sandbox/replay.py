@@ -60,8 +60,8 @@ class Replay:
         for session in sessions:
             for pair in session.pairs:
                 earlier = session.earlier.get(pair.symbol, ())
-                told = [row for frame in session.frames for row in frame.rows.get(pair.symbol, ())]
-                put(self._new_tape(pair, [*earlier, *told]), earlier)
+                rows = [row for frame in session.frames for row in frame.rows.get(pair.symbol, ())]
+                put(self._new_tape(pair, [*earlier, *rows]), earlier)
         for pair in pairs.values():
             self._tapes.setdefault(pair.symbol, Tape(pair))
         self._register.fill({symbol: self._tapes[symbol] for symbol in pairs})

@@ -10,16 +10,17 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from recorder.sandbox import book, wire_format
 from recorder.sandbox.candles import INTERVALS, CandleSeries
 from recorder.sandbox.exchange_status import StatusMessage
-from recorder.sandbox.fault_injection.listing_faults import ListingFaults
-from recorder.sandbox.fault_injection.row_faults import RowFaults
 from recorder.sandbox.market_protocol import MarketProtocol
 from recorder.sandbox.pairs import USUAL_CLASS, Pair
 from recorder.sandbox.ticker import Ticker
+
+if TYPE_CHECKING:  # only tests inject faults: a sandbox that is merely served does not load them
+    from recorder.sandbox.fault_injection.injected_faults import InjectedFaults
 
 PAGE_LIMIT: Final = 1000
 """Rows of one Trades page; a request for more gets this many and is not refused (API.md 6.7)."""
@@ -57,15 +58,13 @@ class Rest:
         inclusive: bool = True,
         inclusive_ohlc: bool = True,
         status: Callable[[], StatusMessage] = StatusMessage,
-        quirks: ListingFaults | None = None,
-        odd: RowFaults | None = None,
+        injected: Callable[[], InjectedFaults | None] = lambda: None,
     ) -> None:
         self._venue = venue
         self._inclusive = inclusive
         self._inclusive_ohlc = inclusive_ohlc
         self._status = status
-        self._quirks = ListingFaults() if quirks is None else quirks
-        self._odd = RowFaults() if odd is None else odd
+        self._injected = injected
         self._candles: dict[tuple[str, int], CandleSeries] = {}
         self._tickers: dict[str, Ticker] = {}
         self._methods: dict[str, Callable[[Mapping[str, str], int], str]] = {
@@ -102,23 +101,29 @@ class Rest:
     def _asset_pairs(self, query: Mapping[str, str], _now_ns: int) -> str:
         display = query.get("assetVersion") == "1"
         wanted, asset_class = query.get("pair"), query.get("aclass_base", USUAL_CLASS)
+        injected = self._injected()
         if wanted is None:
-            asked = [(pair, pair.key) for pair in self._of(asset_class) if not self._quirks.lacks(pair)]
+            listed = [pair for pair in self._of(asset_class) if injected is None or not injected.quirks.lacks(pair)]
+            chosen = [(pair, pair.key) for pair in listed]
         else:
-            asked = [self._find(name, asset_class) for name in wanted.split(",")]
+            chosen = [self._find(name, asset_class) for name in wanted.split(",")]
         entries: list[str] = []
-        for pair, key in asked:
+        for pair, key in chosen:
             fields = {**pair.fields, **_display_codes(pair)} if display else pair.fields
-            entries += self._quirks.entries(pair, pair.symbol if display else key, fields)
+            name = pair.symbol if display else key
+            if injected is None:
+                entries.append(f"{json.dumps(name)}:{_json(fields)}")
+            else:
+                entries += injected.quirks.entries(pair, name, fields)
         return f"{{{','.join(entries)}}}"
 
     def _ticker(self, query: Mapping[str, str], now_ns: int) -> str:
         asset_class = query.get("asset_class", USUAL_CLASS)
         if "pair" in query:
-            asked = [self._find(name, asset_class) for name in query["pair"].split(",")]
+            requested = [self._find(name, asset_class) for name in query["pair"].split(",")]
         else:
-            asked = [(pair, pair.key) for pair in self._of(asset_class)]
-        return _json({key: self._ticker_of(pair.symbol).entry(now_ns) for pair, key in asked})
+            requested = [(pair, pair.key) for pair in self._of(asset_class)]
+        return _json({key: self._ticker_of(pair.symbol).entry(now_ns) for pair, key in requested})
 
     def _ticker_of(self, symbol: str) -> Ticker:
         tape, known = self._venue.tapes[symbol], self._tickers.get(symbol)
@@ -134,8 +139,9 @@ class Rest:
         since_s = _since_s(query["since"]) if "since" in query else None
         rows = candles.window(now_ns, since_s=since_s, inclusive=self._inclusive_ohlc)
         printed = ",".join(wire_format.candle_row(candles.tape, candle) for candle in rows)
-        printed = self._odd.in_candles(pair.symbol, printed)
-        return f'{{{self._quirks.fields()}"{key}":[{printed}],"last":{candles.committed_s if rows else 0}}}'
+        if (injected := self._injected()) is not None:
+            printed = injected.rows.in_candles(pair.symbol, printed)
+        return f'{{{self._beside()}"{key}":[{printed}],"last":{candles.committed_s if rows else 0}}}'
 
     def _trades(self, query: Mapping[str, str], _now_ns: int) -> str:
         if "pair" not in query:
@@ -146,10 +152,16 @@ class Rest:
         since_ns = _since_ns(query["since"]) if "since" in query else None
         span = tape.newest(count) if since_ns is None else tape.page(since_ns, count=count, inclusive=self._inclusive)
         if span is None:
-            return f'{{{self._quirks.fields()}"{key}":[],"last":"{since_ns or 0}"}}'
+            return f'{{{self._beside()}"{key}":[],"last":"{since_ns or 0}"}}'
         rows = ",".join(wire_format.rest_rows(tape, span))
-        rows = self._odd.in_page(pair.symbol, rows)
-        return f'{{{self._quirks.fields()}"{key}":[{rows}],"last":"{tape.time_ns(span.last)}"}}'
+        if (injected := self._injected()) is not None:
+            rows = injected.rows.in_page(pair.symbol, rows)
+        return f'{{{self._beside()}"{key}":[{rows}],"last":"{tape.time_ns(span.last)}"}}'
+
+    def _beside(self) -> str:
+        """Return the injected fields before the rows of an answer."""
+        injected = self._injected()
+        return "" if injected is None else injected.quirks.fields()
 
     def _depth(self, query: Mapping[str, str], now_ns: int) -> str:
         if "pair" not in query:

@@ -13,10 +13,10 @@ from typing import Final
 from aiohttp import web
 
 from recorder.clock import Clock
-from recorder.sandbox.fault_injection.fault_schedule import Faults
-from recorder.sandbox.fault_injection.rest_faults import ERRORS, HANDSHAKE, PAGES, RestFault, error_text, page_text
+from recorder.sandbox.fault_schedule import Faults
 from recorder.sandbox.request_log import LoggedRequest, RequestLog
 from recorder.sandbox.rest import UNKNOWN_METHOD, failure
+from recorder.sandbox.rest_faults import ERRORS, HANDSHAKE, PAGES, RestFault, error_text, page_text
 from recorder.sandbox.throttle import Throttle
 
 CACHED_S: Final = 2.0
@@ -60,7 +60,7 @@ class RestFrontend:
         if not struck:
             return None
         self.log(request, PAGES[struck[-1].name][0], fault=struck[-1].name)
-        return self._told(struck[-1])
+        return self._replaced(struck[-1])
 
     def log(self, request: web.Request, status: int, *, fault: str = "") -> None:
         """Log a request that arrives now."""
@@ -75,17 +75,17 @@ class RestFrontend:
         if self.throttle is not None and not self.throttle.allows(client):
             return self._refuse(request, self.throttle, client)
         struck = self._faults.rest.strike(request.path)
-        told = next((mishap for mishap in reversed(struck) if mishap.replaces), None)
-        status = PAGES[told.name][0] if told is not None and told.name in PAGES else 200
+        replacing = next((mishap for mishap in reversed(struck) if mishap.replaces), None)
+        status = PAGES[replacing.name][0] if replacing is not None and replacing.name in PAGES else 200
         self.log(request, status, fault="+".join(mishap.name for mishap in struck))
         for mishap in struck:
             if mishap.name == "slow":
                 await self._clock.sleep(mishap.delay_s)
-        if told is not None:
-            return self._told(told)
+        if replacing is not None:
+            return self._replaced(replacing)
         return await self._damaged(request, struck)
 
-    def _told(self, mishap: RestFault) -> web.Response:
+    def _replaced(self, mishap: RestFault) -> web.Response:
         headers = mishap.beside.headers(self._clock.wall_ns() / 1e9)
         if mishap.name in PAGES:
             return _page(mishap.name, headers)

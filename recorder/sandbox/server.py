@@ -1,7 +1,8 @@
 """The sandbox exchange on loopback: one market behind Kraken's REST and WebSocket v2 addresses.
 
 Contains the composition, the HTTP server and the one loop that lets time pass: make what is due, write the truth, then
-push. The content is in ``rest``, ``websocket`` and ``wire_format``, the faults in ``fault_injection``.
+push. The content is in ``rest``, ``websocket`` and ``wire_format``, the faults in
+``fault_schedule``, and those that tests inject in ``fault_injection``.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ from recorder.sandbox.candles import INTERVALS
 from recorder.sandbox.channels import TRADES, Channel, ticker
 from recorder.sandbox.clients import Client, Clients
 from recorder.sandbox.exchange_status import StatusBoard
-from recorder.sandbox.fault_injection.fault_schedule import Act, Faults
-from recorder.sandbox.fault_injection.websocket_faults import HALF_DEAD, Stall
+from recorder.sandbox.fault_schedule import Act, Faults
 from recorder.sandbox.ground_truth import TruthFile
 from recorder.sandbox.market_protocol import MarketProtocol
 from recorder.sandbox.pairs import Pair, some
@@ -35,6 +35,7 @@ from recorder.sandbox.tape import NewTrades
 from recorder.sandbox.throttle import Throttle
 from recorder.sandbox.ticker_feed import TickerFeed
 from recorder.sandbox.websocket import Connection
+from recorder.sandbox.websocket_faults import HALF_DEAD, Stall
 
 STEP_S: Final = 0.02
 """The interval of the market's steps: far below what a client can notice, far above what a step costs."""
@@ -78,9 +79,8 @@ class Sandbox:
             market,
             inclusive=inclusive_since,
             inclusive_ohlc=inclusive_ohlc,
-            status=self.status.told,
-            quirks=self.faults.quirks,
-            odd=self.faults.rows,
+            status=self.status.message,
+            injected=lambda: self.faults.injected,
         )
         self.edge = RestFrontend(clock, faults=self.faults, requests=self.requests, answer=self._answer)
         self._told_status = self.status.essence()
@@ -135,8 +135,8 @@ class Sandbox:
         """Let time pass up to now: activate scripted faults, make the trades due, write the truth, push, beat."""
         self.faults.follow_script()
         self._trade()
-        if self._told_status != (told := self.status.essence()):
-            self._told_status = told
+        if self._told_status != (status := self.status.essence()):
+            self._told_status = status
             self.clients.tell_status()
         self.clients.beat()
 
@@ -338,9 +338,9 @@ class Sandbox:
             self.market,
             connection_id=connection_id,
             channels=self._channels,
-            status=self.status.told,
+            status=self.status.message,
             rejected=self.faults.rejected,
-            entry=self.faults.entry,
+            injected=lambda: self.faults.injected,
             silent=self.faults.lines.silent,
         )
         return await self.clients.serve(request, connection)

@@ -11,7 +11,7 @@ from typing import Final
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
-from recorder.sandbox.fault_injection.rest_faults import ERRORS, PAGES
+from recorder.sandbox.rest_faults import ERRORS, PAGES
 
 SIZE: Final = 30.0
 PER_S: Final = 1.0

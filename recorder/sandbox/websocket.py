@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from recorder.sandbox import wire_format
 from recorder.sandbox.channels import TRADES, Channel, SubscriptionRefused
 from recorder.sandbox.exchange_status import StatusMessage
-from recorder.sandbox.fault_injection.subscription_faults import SubscriptionFaults
 from recorder.sandbox.market_protocol import MarketProtocol
+
+if TYPE_CHECKING:  # only tests inject faults: a sandbox that is merely served does not load them
+    from recorder.sandbox.fault_injection.injected_faults import InjectedFaults
 
 HANDLING_NS: Final = 40_000
 """From time_in to time_out, as in the captures."""
@@ -31,8 +33,8 @@ _WELL_FORMED: Final = re.compile(r"[A-Z0-9.]+/[A-Z0-9.]+")
 class Connection:
     """The server's state for one client. Each method returns the frames to send, in order.
 
-    ``rejected`` pairs are refused like unlisted ones, others as ``entry`` decides. Those that are ``silent`` get no
-    snapshot.
+    ``rejected`` pairs are refused like unlisted ones, others as the ``injected`` faults decide. Those that are
+    ``silent`` get no snapshot.
     """
 
     def __init__(
@@ -43,14 +45,14 @@ class Connection:
         channels: Sequence[Channel] = (TRADES,),
         status: Callable[[], StatusMessage] = StatusMessage,
         rejected: Container[str] = (),
-        entry: SubscriptionFaults | None = None,
+        injected: Callable[[], InjectedFaults | None] = lambda: None,
         silent: Callable[[Collection[str]], bool] = lambda _: False,
     ) -> None:
         self._venue = venue
         self._connection_id = connection_id
         self._status = status
         self._rejected = rejected
-        self._entry = entry
+        self._injected = injected
         self._silent = silent
         # Of each channel the symbols, each with what its subscription asked for.
         self._followed: dict[Channel, dict[str, Mapping[str, Any]]] = {channel: {} for channel in channels}
@@ -109,14 +111,16 @@ class Connection:
             channel, accepted = self._accepted(params)
         except SubscriptionRefused as refusal:
             return [answer.failure(str(refusal))]
-        if self._entry is not None and (said := self._entry.message(params["symbol"])) is not None:
-            return [answer.failure(said)] if said else []
+        injected = self._injected()
+        refusals = None if injected is None else injected.entry
+        if refusals is not None and (text := refusals.message(params["symbol"])) is not None:
+            return [answer.failure(text)] if text else []
         followed = self._followed[channel]
         acks, snapshots = [], []
         for symbol in params["symbol"]:
-            said = None if self._entry is None else self._entry.symbol(symbol)
-            if said is not None:
-                acks += [answer.failure(said, symbol)] if said else []
+            text = None if refusals is None else refusals.symbol(symbol)
+            if text is not None:
+                acks += [answer.failure(text, symbol)] if text else []
             elif symbol not in self._venue.listing and not _WELL_FORMED.fullmatch(symbol):
                 acks.append(answer.failure(f"Currency pair not in ISO 4217-A3 format {symbol}", symbol))
             elif symbol not in self._venue.listing or symbol in self._rejected:

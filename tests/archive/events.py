@@ -12,6 +12,7 @@ from recorder.core.model import Event
 from tests.archive.candles import NEW_YEAR_US, rows
 from tests.archive.rows import archive
 from tests.powercut import Unsynced
+from tests.segments import named
 
 
 def events(first: int, last: int) -> list[Event]:
@@ -25,7 +26,7 @@ def write_events(data: Path, segment: int, first: int, last: int, disk: Unsynced
     with archive(data, disk) as opened:
         tables = SegmentTables(opened.layout, disk, staging=opened.staging)
         tables.add(Branch(EVENTS), events(first, last))
-        return tables.write(segment)
+        return tables.write(named(segment))
 
 
 def details(data: Path) -> list[str]:

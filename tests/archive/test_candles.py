@@ -31,6 +31,7 @@ from tests.archive.candles import (
 )
 from tests.archive.rows import archive
 from tests.powercut import Unsynced
+from tests.segments import named
 
 SEEN_US = NOON_US + 86_400_000_000
 
@@ -55,7 +56,7 @@ def answer(table: CandleArchive, segment: int, page: list[Candle]) -> tuple[int,
     """Archive one answer, as a segment of its own."""
     table._tables.begin()
     taken = table.take(page, SEEN_US + segment)
-    table._tables.write(segment)
+    table._tables.write(named(segment))
     assert taken.unreadable is None
     return taken.rows, taken.events
 
@@ -97,7 +98,7 @@ def test_whatever_answers_come_the_last_seen_content_is_archived_and_nothing_twi
                 expected[key] = one.close
             revisions += sum(event.kind == "ohlc_revised" for event in taken.events)
             if then != "go on" or number == len(sequence) - 1:
-                table._tables.write(segment)
+                table._tables.write(named(segment))
                 segment += 1
             if then == "restart":
                 table = CandleArchive(SegmentTables(opened.layout, Unsynced(), staging=opened.staging))
@@ -151,7 +152,7 @@ def test_a_revision_of_what_still_waits_in_the_segment_is_seen_too(tmp_path: Pat
         assert json.loads(event.detail)["was"]["close"] == "100"
         (event,) = table.take([candle(2, "99")], SEEN_US + 2).events
         assert json.loads(event.detail)["was"]["close"] == "101"
-        assert table._tables.write(1) == 4
+        assert table._tables.write(named(1)) == 4
     assert latest_seen(tmp_path)["BTC/USD", "1m", NOON_US + 2 * MINUTE_US] == 99
 
 
@@ -191,7 +192,7 @@ def test_series_are_told_apart_and_lie_in_their_timeframe_and_year(tmp_path: Pat
             for pair in ("BTC/USD", "ETH/USD", "Ä/€"):
                 page = candles(-1, 1, pair=pair, timeframe=timeframe, from_us=NEW_YEAR_US)
                 assert table.take(page, SEEN_US).rows == 3
-        assert table._tables.write(9) == 18
+        assert table._tables.write(named(9)) == 18
     assert files_in(tmp_path / "ohlc" / "timeframe=1m") == {"year=2025": 1, "year=2026": 1}
     assert len(rows(tmp_path, "ohlc")) == 18  # which also holds each time against its folder
     with writing(tmp_path) as table:
@@ -204,11 +205,11 @@ def test_a_segment_written_in_part_is_completed_and_not_repeated(tmp_path: Path)
         answer(table, 1, candles(1, 3))
         for _ in range(2):
             again = reopened(table)
-            assert again._tables.segments.holds(OHLC, 1)
-            assert not again._tables.segments.holds(OHLC, 2)
+            assert again._tables.segments.holds(OHLC, named(1))
+            assert not again._tables.segments.holds(OHLC, named(2))
             again.take(candles(1, 3), SEEN_US)
             again.take(candles(1, 3, timeframe="1h"), SEEN_US)
-            again._tables.write(1)
+            again._tables.write(named(1))
     assert len(rows(tmp_path, "ohlc")) == 6
 
 
@@ -231,7 +232,7 @@ def test_a_damaged_file_makes_everything_new_and_loses_nothing(tmp_path: Path) -
         assert (taken.rows, taken.events) == (4, ())
         taken = table.take([candle(4), candle(5)], SEEN_US + 1)
         assert (taken.rows, taken.unreadable) == (1, None), "what came since is known"
-        table._tables.write(2)
+        table._tables.write(named(2))
     path.unlink()
     assert len(rows(tmp_path, "ohlc")) == 5
 

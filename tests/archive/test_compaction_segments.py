@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 import uuid
 from collections import Counter
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +26,7 @@ from recorder.archive.parquet import FileFacts, read_facts
 from recorder.archive.schema import ohlc_table
 from recorder.archive.segment_tables import Segments, SegmentTables
 from recorder.core.model import Candle
+from recorder.core.segment_names import MAIN_JOURNAL
 from recorder.disk import Disk
 from recorder.errors import CorruptFile
 from tests.archive.candles import MINUTE_US, NEW_YEAR_US, candle, files_in, rows
@@ -36,6 +35,7 @@ from tests.archive.listings import listing
 from tests.archive.rows import archive
 from tests.builders import listed
 from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay
+from tests.segments import named, numbers_in
 
 MINUTES = Branch(OHLC, "1m")
 
@@ -45,7 +45,7 @@ def write(data: Path, parts: Sequence[Sequence[tuple[int, Candle]]]) -> None:
     with archive(data, Unsynced()) as opened:
         segments = Segments(opened.layout, Unsynced(), staging=opened.staging)
         for number, inside in enumerate(parts, 1):
-            segments.append(MINUTES, ohlc_table(inside), segment=number)
+            segments.append(MINUTES, ohlc_table(inside), segment=named(number))
 
 
 def merge(data: Path, branch: Branch = MINUTES, disk: Disk | None = None, *, drained_to: int = 0) -> int:
@@ -55,14 +55,17 @@ def merge(data: Path, branch: Branch = MINUTES, disk: Disk | None = None, *, dra
         segments = Segments(opened.layout, disk, staging=opened.staging)
         merges = itertools.takewhile(
             bool,
-            (compact_segments(segments, branch, today=date(9999, 1, 1), drained_to=drained_to) for _ in range(100)),
+            (
+                compact_segments(segments, branch, today=date(9999, 1, 1), drained_to={MAIN_JOURNAL: drained_to})
+                for _ in range(100)
+            ),
         )
         return len(list(merges))
 
 
 def footers(folder: Path) -> list[list[int]]:
     paths = [path for path in folder.rglob("*.parquet") if path.name != "schema.parquet"]
-    return sorted(json.loads(pq.read_metadata(path).metadata[b"recorder"]).get("segments", []) for path in paths)
+    return sorted(map(numbers_in, paths))
 
 
 seen_candles = st.tuples(
@@ -105,7 +108,7 @@ def test_instruments_are_merged_beside_the_file_that_the_table_is_born_with(tmp_
             tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
             table = InstrumentArchive(tables)
             table.add(number * 1_000_000, listed(*listing(number)))
-            tables.write(number)
+            tables.write(named(number))
         before = rows(tmp_path, "instruments")
         assert merge(tmp_path, Branch(INSTRUMENTS)) == 1
         assert rows(tmp_path, "instruments") == before
@@ -186,7 +189,7 @@ def test_a_power_cut_at_any_call_leaves_every_row_once(
             for number in range(module.MANY):
                 tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
                 InstrumentArchive(tables).add(number * 1_000_000, listed(*listing(number)))
-                tables.write(number + 1)
+                tables.write(named(number + 1))
     branch = Branch(EVENTS if table == "events" else INSTRUMENTS)
     expected = rows(before, table)
     counting = PowerCut(shutil.copytree(before, tmp_path / "whole"), can_swap=can_swap)
@@ -247,5 +250,5 @@ def _large(folder: Path, number: int, pairs: int, each: int) -> FileFacts:
     table = pa.table(columns, schema=OHLC.columns)
     assert pc.min(table["time"]) is not None
     path = folder / f"{number}.parquet"
-    parquet.write(table, Footer("ohlc", segments=(number,)), path, Unsynced(), staged_in=folder.parent)
+    parquet.write(table, Footer("ohlc", segments=(named(number),)), path, Unsynced(), staged_in=folder.parent)
     return read_facts(path)

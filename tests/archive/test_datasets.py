@@ -13,8 +13,9 @@ from recorder.archive.schema import TIME
 from recorder.archive.segment_tables import SegmentTables
 from recorder.errors import UnsoundFile
 from tests.archive.rows import archive
+from tests.example_dataset import TOY, register
 from tests.powercut import Unsynced
-from tests.small_models import TOY, register
+from tests.segments import named
 
 DAY_US = 86_400_000_000
 
@@ -57,7 +58,7 @@ def test_a_table_parted_by_days_is_written_compacted_and_checked_by_its_entry_al
         tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
         for segment, added in ((1, 2), (2, 2), (3, 2), (3, 0)):
             tables.add(branch, [(number * DAY_US + segment, "ball") for number in (1, 0)])
-            assert tables.write(segment) == added
+            assert tables.write(named(segment)) == added
         leaves = opened.layout.leaves(branch)
         assert [leaf.name for leaf in leaves] == ["date=1970-01-01", "date=1970-01-02"]
         today = date(1970, 1, 2)

@@ -20,6 +20,7 @@ from recorder.core.trade_ids import Run, Span
 from recorder.disk import Disk
 from recorder.errors import CorruptFile, UnsoundFile
 from tests.archives import START_US, Written, trades, writing
+from tests.segments import named
 
 TODAY = date(2030, 1, 1)
 
@@ -31,7 +32,7 @@ def run(first: int, last: int) -> Run:
 def facts(path: Path, *segments: int, table: str = "events", rows: int = 3) -> FileFacts:
     if not path.exists():
         path.write_bytes(str(path).encode()[-8:])
-    return FileFacts(path, Footer(table, segments=segments), rows, path.stat().st_size)
+    return FileFacts(path, Footer(table, segments=tuple(map(named, segments))), rows, path.stat().st_size)
 
 
 def test_ids_in_two_files_are_found_whatever_their_order() -> None:
@@ -46,18 +47,18 @@ def test_ids_in_two_files_are_found_whatever_their_order() -> None:
 def test_a_segment_is_one_file_in_each_folder(tmp_path: Path) -> None:
     one, two, other = (tmp_path / name for name in ("one", "two", "other"))
     found = duplicate_files.same_segments(EVENTS, [facts(one, 1, 2), facts(two, 2, 3), facts(other, 4)])
-    assert found == [Finding(two, f"holds segment 2 as {one} does", MOVE_ONE_OUT)]
+    assert found == [Finding(two, f"holds segment {named(2)} as {one} does", MOVE_ONE_OUT)]
     (tmp_path / "year=2024").mkdir()
     assert duplicate_files.same_segments(EVENTS, [facts(one, 1), facts(tmp_path / "year=2024" / "x", 1)]) == []
 
 
-def test_what_merges_brought_and_what_a_key_tells_apart_is_only_a_copy_if_its_bytes_are(tmp_path: Path) -> None:
+def test_merged_rows_are_copies_only_if_their_bytes_are_equal(tmp_path: Path) -> None:
     one, two, copy = (tmp_path / name for name in ("one", "two", "three"))
-    for dataset, segment in ((OHLC, 0), (INSTRUMENTS, 5)):
-        several = [facts(one, segment), facts(two, segment)]
+    for dataset, brought in ((OHLC, ()), (INSTRUMENTS, (5,))):
+        several = [facts(one, *brought), facts(two, *brought)]
         assert duplicate_files.same_segments(dataset, several) == []
         shutil.copy(two, copy)
-        found = duplicate_files.same_segments(dataset, [*several, facts(copy, segment)])
+        found = duplicate_files.same_segments(dataset, [*several, facts(copy, *brought)])
         assert [(one.problem, one.remedy) for one in found] == [(f"is a copy of {copy}", MOVE_ONE_OUT)]
     assert duplicate_files.same_segments(OHLC, [facts(one, rows=0), facts(copy, rows=0)]) == []
 
@@ -97,10 +98,10 @@ def test_compaction_names_files_of_events_and_so_does_verify(archive: Written, t
     folder = archive.data / "events" / "year=2025"
     path = sorted(folder.iterdir())[3]
     copy = Path(shutil.copy(path, folder / "zz.parquet"))
-    with pytest.raises(CorruptFile, match=f"{copy} holds segment 4 as {path} does"):
+    with pytest.raises(CorruptFile, match=f"{copy} holds segment {named(4)} as {path} does"):
         compact_segments(Segments(archive.layout, Disk(), staging=tmp_path), Branch(EVENTS), today=TODAY)
     assert list(verify_tables.findings(archive.layout)) == [
-        Finding(copy, f"holds segment 4 as {path} does", MOVE_ONE_OUT)
+        Finding(copy, f"holds segment {named(4)} as {path} does", MOVE_ONE_OUT)
     ]
     assert duplicate_files.in_table(archive.layout, EVENTS) == list(verify_tables.findings(archive.layout))
     copy.unlink()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from recorder.archive.footer import FOOTER_KEY, Footer, held_runs
 from recorder.archive.schema import trades_table
 from recorder.core.evidence import LAST_US, Promise
+from recorder.core.segment_names import SegmentName
 from recorder.core.trade_ids import Run, Span, Spans
 from recorder.errors import CorruptFile, UnknownVersion
 from tests.archive.rows import trade
@@ -26,7 +27,8 @@ def a_footer(draw: st.DrawFn) -> Footer:
     promise = draw(
         st.none() | st.builds(Promise, st.integers(0, LAST_US), st.none() | st.integers(0, 10**12), st.booleans())
     )
-    return Footer(draw(st.text()), pair, runs, tuple(draw(st.lists(st.integers(0, 10**12)))), promise=promise)
+    segments = sorted(draw(st.sets(st.builds(SegmentName, st.text(), st.text(), st.integers(0, 10**12)))))
+    return Footer(draw(st.text()), pair, runs, tuple(segments), promise=promise, archive=draw(st.text()))
 
 
 @given(footer=a_footer())

@@ -17,6 +17,7 @@ from tests.archive.listings import BTC, ETH, listing
 from tests.archive.rows import archive
 from tests.builders import listed
 from tests.powercut import PowerCut, PowerLoss, Unsynced
+from tests.segments import named
 
 
 def rows(data: Path) -> list[tuple[int, str, str]]:
@@ -33,7 +34,7 @@ def opening(opened: TradeArchive) -> InstrumentArchive:
 def add(table: InstrumentArchive, valid_from_us: int, listing: Sequence[Instrument], *, segment: int) -> int:
     """Archive one listing at once; return how many rows it adds."""
     added = len(table.add(valid_from_us, listed(*listing)).rows)
-    table._tables.write(segment)
+    table._tables.write(named(segment))
     return added
 
 
@@ -96,7 +97,7 @@ def take(data: Path, disk: Unsynced) -> None:
         table.add(1_000_000, listed(BTC, ETH))
         table.delist(2_000_000, "BTC/USD")
         table.add(3_000_000, listed(BTC, ETH))
-        table._tables.write(1)
+        table._tables.write(named(1))
 
 
 def test_a_segment_of_listings_is_one_file_and_drained_again_adds_nothing(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_what_is_not_listed_any_more_is_remembered_as_delisted(tmp_path: Path) -
         assert table.add(2_000_000, listed(ETH)).rows == (), "a listing that lacks it is not enough"
         for pair in ("BTC/USD", "BTC/USD", "NO/NE"):
             table.delist(3_000_000, pair)
-        table._tables.write(1)
+        table._tables.write(named(1))
         assert table.keys() == {ETH.key: ETH.pair}
         assert table.remembered() == [msgspec.structs.replace(BTC, status="delisted"), ETH]
 

@@ -18,6 +18,7 @@ from recorder.core.trade_ids import Run, Span
 from recorder.errors import CorruptFile, StorageError
 from tests.archive.rows import PAIR, archive, trade, trades
 from tests.powercut import Unsynced
+from tests.segments import named
 
 ETH = "ETH/USD"
 
@@ -29,7 +30,7 @@ def run(first: int, last: int, pair: str = PAIR) -> Run:
 def note_void(opened: TradeArchive, first_id: int, last_id: int) -> None:
     tables = SegmentTables(opened.layout, opened.disk, staging=opened.staging)
     tables.add(Branch(EVENTS), [event(first_id, EventKind.VOID, PAIR, first_id=first_id, last_id=last_id)])
-    tables.write(first_id)
+    tables.write(named(first_id))
 
 
 def test_journal_footers_and_events_are_counted_together(tmp_path: Path) -> None:

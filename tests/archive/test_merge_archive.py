@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +27,7 @@ from recorder.archive.merge_archive import Disagreement, Tally, TradeMerge
 from recorder.archive.segment_tables import Segments, SegmentTables
 from recorder.archive.trades import TradeArchive
 from recorder.core.model import Candle, Trade
+from recorder.core.segment_names import MAIN_JOURNAL
 from recorder.core.trade_ids import Span, Spans
 from recorder.disk import Disk, Room
 from recorder.errors import CorruptFile, DiskError
@@ -35,6 +35,7 @@ from tests.archive.candles import NEW_YEAR_US, candle, candles, latest_seen, rep
 from tests.archive.rows import PAIR, START_US, archive, held, ids, over_new_year, plenty, trade, trades
 from tests.builders import instrument
 from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay
+from tests.segments import named, numbers_in
 
 Tidy = Callable[[str], None]
 
@@ -256,7 +257,7 @@ class Shrinking:
         return Room(1_000_000_000 - (self.looks >= self.low_at), 10_000_000_000)
 
 
-def test_where_the_disk_is_low_it_ends_before_the_next_file_and_goes_on_once_there_is_room(
+def test_a_merge_ends_before_the_disk_is_full_and_can_be_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merge_archive, "APPENDED_ROWS", 5)
@@ -291,7 +292,7 @@ def seen(data: Path, *answers: tuple[int, list[Candle]], first_segment: int = 1)
         table = CandleArchive(tables)
         for number, (seen_us, answer) in enumerate(answers, first_segment):
             table.take(answer, seen_us)
-            tables.write(number)
+            tables.write(named(number))
 
 
 @contextmanager
@@ -312,11 +313,13 @@ def test_candles_that_are_not_held_come_with_their_own_moment_and_those_held_sta
     )
     before, other = rows(tmp_path / "a", "ohlc"), tree(tmp_path / "b")
     layout = Layout(tmp_path / "a")
-    looked = merge_archive.candles(layout, None, Layout(tmp_path / "b"), room=plenty)
+    looked = merge_archive.rows_of(OHLC, layout, None, Layout(tmp_path / "b"), room=plenty)
     assert rows(tmp_path / "a", "ohlc") == before
     with segments(tmp_path / "a") as (_, writing):
-        assert merge_archive.candles(layout, writing, Layout(tmp_path / "b"), room=plenty) == looked == (8, [])
-        assert merge_archive.candles(layout, writing, Layout(tmp_path / "b"), room=plenty) == (0, []), "nothing, again"
+        assert merge_archive.rows_of(OHLC, layout, writing, Layout(tmp_path / "b"), room=plenty) == looked == (8, [])
+        assert merge_archive.rows_of(OHLC, layout, writing, Layout(tmp_path / "b"), room=plenty) == (0, []), (
+            "nothing, again"
+        )
     assert tree(tmp_path / "b") == other
     found = latest_seen(tmp_path / "a")
     minute = {key[2]: price for key, price in found.items() if key[:2] == ("BTC/USD", "1m")}
@@ -329,22 +332,36 @@ def test_candles_that_are_not_held_come_with_their_own_moment_and_those_held_sta
     assert len([row for row in rows(tmp_path / "a", "ohlc") if row not in before]) == 8
 
 
-def test_merged_candles_neither_keep_a_segment_from_being_drained_nor_a_folder_from_being_compacted(
+def test_rows_are_told_apart_by_their_key_whatever_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merge_archive, "_BATCH", 1)
+    ours, theirs = tmp_path / "a", tmp_path / "b"
+    seen(ours, (1, [candle(number) for number in (2, 3, 5)]), (2, [candle(1, pair="ETH/USD")]))
+    seen(theirs, (10, candles(1, 6)), (20, candles(3, 4, "101")), (30, candles(1, 2, pair="ETH/USD")))
+    here = rows(ours, "ohlc")
+    held = {(row["pair"], row["time"]) for row in here}
+    fresh = [row for row in rows(theirs, "ohlc") if (row["pair"], row["time"]) not in held]
+    assert len(fresh) == 5, "of a candle that is not held every version comes"
+    with segments(ours) as (opened, writing):
+        assert merge_archive.rows_of(OHLC, opened.layout, writing, Layout(theirs), room=plenty) == (5, [])
+    assert sorted(map(str, rows(ours, "ohlc"))) == sorted(map(str, [*here, *fresh]))
+
+
+def test_merged_candles_block_neither_drains_nor_compaction(
     tmp_path: Path,
 ) -> None:
     seen(tmp_path / "b", *((number, [candle(number)]) for number in range(1, 20)))
     with segments(tmp_path / "a") as (opened, writing):
         for _ in range(2):
-            merge_archive.candles(opened.layout, writing, Layout(tmp_path / "b"), room=plenty)
+            merge_archive.rows_of(OHLC, opened.layout, writing, Layout(tmp_path / "b"), room=plenty)
     seen(tmp_path / "a", *((100 + number, [candle(number)]) for number in range(30, 50)))
     assert len(latest_seen(tmp_path / "a")) == 39
     assert repeated(tmp_path / "a") == []
     with segments(tmp_path / "a") as (opened, writing):
-        while compact_segments(writing, Branch(OHLC, "1m"), today=date(9999, 1, 1), drained_to=20):
+        while compact_segments(writing, Branch(OHLC, "1m"), today=date(9999, 1, 1), drained_to={MAIN_JOURNAL: 20}):
             pass
         paths = list((tmp_path / "a" / "ohlc" / "timeframe=1m").rglob("*.parquet"))
         assert len(paths) == 1
-        assert merge_archive.candles(opened.layout, writing, Layout(tmp_path / "b"), room=plenty) == (0, [])
+        assert merge_archive.rows_of(OHLC, opened.layout, writing, Layout(tmp_path / "b"), room=plenty) == (0, [])
     assert len(rows(tmp_path / "a", "ohlc")) == 39
 
 
@@ -356,30 +373,32 @@ def test_a_damaged_file_of_candles_is_left_out_there_and_stops_it_here(tmp_path:
     content[60] ^= 1
     first.write_bytes(content)
     with segments(tmp_path / "a") as (opened, writing):
-        added, findings = merge_archive.candles(opened.layout, writing, Layout(tmp_path / "b"), room=plenty)
+        added, findings = merge_archive.rows_of(OHLC, opened.layout, writing, Layout(tmp_path / "b"), room=plenty)
     assert (added, [finding.file for finding in findings]) == (4, [first])
     (own, *_) = sorted((tmp_path / "a" / "ohlc" / "timeframe=1m").rglob("*-000000000001-*.parquet"))
     own.write_bytes(b"junk")
     with segments(tmp_path / "a") as (opened, writing), pytest.raises(CorruptFile, match=str(own)):
-        merge_archive.candles(opened.layout, writing, Layout(tmp_path / "b"), room=plenty)
+        merge_archive.rows_of(OHLC, opened.layout, writing, Layout(tmp_path / "b"), room=plenty)
 
 
 def test_candles_and_listings_wait_for_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge_archive, "CANDLE_ROWS", 1)
+    monkeypatch.setattr(merge_archive, "WRITTEN_ROWS", 1)
     seen(tmp_path / "b", (1, candles(1, 3)), (2, candles(1, 2, pair="ETH/USD")))
     with archive(tmp_path / "b", Unsynced()) as opened:
         tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
         tables.add(Branch(INSTRUMENTS), [(1, instrument(PAIR))])
-        tables.write(1)
+        tables.write(named(1))
     other = Layout(tmp_path / "b")
     with segments(tmp_path / "a") as (opened, writing):
         with pytest.raises(DiskError, match=r"^ohlc 1m: stopped with 3 rows added, which are safe: "):
-            merge_archive.candles(opened.layout, writing, other, room=Shrinking(2))
+            merge_archive.rows_of(OHLC, opened.layout, writing, other, room=Shrinking(2))
         with pytest.raises(DiskError, match=r"^instruments: stopped with 0 rows added, which are safe: "):
             merge_archive.listings(opened.layout, writing, other, room=Shrinking(1))
         assert (len(rows(tmp_path / "a", "ohlc")), len(rows(tmp_path / "a", "instruments"))) == (3, 0)
-        assert merge_archive.candles(opened.layout, None, other, room=Shrinking(1)) == (2, []), "nothing is written"
-        assert merge_archive.candles(opened.layout, writing, other, room=Shrinking(2)) == (2, [])
+        assert merge_archive.rows_of(OHLC, opened.layout, None, other, room=Shrinking(1)) == (2, []), (
+            "nothing is written"
+        )
+        assert merge_archive.rows_of(OHLC, opened.layout, writing, other, room=Shrinking(2)) == (2, [])
 
 
 def test_listings_come_of_pairs_that_have_none(tmp_path: Path) -> None:
@@ -387,7 +406,7 @@ def test_listings_come_of_pairs_that_have_none(tmp_path: Path) -> None:
         with archive(tmp_path / name, Unsynced()) as opened:
             tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
             tables.add(Branch(INSTRUMENTS), [(1 if name == "a" else 2, instrument(pair)) for pair in pairs])
-            tables.write(1)
+            tables.write(named(1))
     with segments(tmp_path / "a") as (opened, writing):
         other = Layout(tmp_path / "b")
         assert merge_archive.listings(opened.layout, None, other, room=plenty) == (2, [])
@@ -396,12 +415,12 @@ def test_listings_come_of_pairs_that_have_none(tmp_path: Path) -> None:
         assert merge_archive.listings(opened.layout, None, other, late, room=plenty) == (1, [])
         assert merge_archive.listings(opened.layout, writing, other, room=plenty) == (0, [])
         (path,) = (tmp_path / "a" / "instruments").glob("000000000000-*.parquet")
-        assert pq.read_metadata(path).metadata[b"recorder"].endswith(b'"segments":[0]}')
+        assert numbers_in(path) == [], "no segment of this archive brought them"
     found = [(row["pair"], row["valid_from"].timestamp()) for row in rows(tmp_path / "a", "instruments")]
     assert found == [("A/USD", 1e-6), ("B/USD", 1e-6), ("C/USD", 2e-6), ("D/USD", 2e-6)]
 
 
-def test_ids_that_are_disowned_here_are_not_taken_from_there_and_those_disowned_there_are(tmp_path: Path) -> None:
+def test_a_merge_takes_no_ids_disowned_here_but_those_disowned_there(tmp_path: Path) -> None:
     odd = Spans([Span(3, 4)])
     with archive(tmp_path / "a", Unsynced()) as mine, archive(tmp_path / "b", Unsynced()) as theirs:
         mine.append(PAIR, trades(1, 6))

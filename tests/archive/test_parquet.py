@@ -48,7 +48,7 @@ def file(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return written(tmp_path, request.param, request.param.columns.empty_table())
 
 
-def test_what_is_wrong_comes_with_the_remedy_of_its_table_and_the_same_sentence_whoever_opens(file: Path) -> None:
+def test_a_damaged_file_gives_the_same_sentence_and_remedy_everywhere(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-5])
     for opening in (read_facts, OpenFile):
         with pytest.raises(UnsoundFile) as raised:

@@ -35,7 +35,7 @@ def writer(data: Path, start: int, step: int, *, compacting: bool) -> subprocess
     return subprocess.Popen([sys.executable, "-W", "error", "-c", WRITER, *arguments], cwd=ROOT)
 
 
-def test_two_processes_that_append_overlapping_ranges_leave_each_id_once_and_readers_see_no_less_than_before(
+def test_two_processes_appending_the_same_ids_store_each_once(
     tmp_path: Path,
 ) -> None:
     last = 10 * (ROUNDS - 1) + 15

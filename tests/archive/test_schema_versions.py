@@ -15,13 +15,14 @@ import pytest
 from recorder.archive import locks, merge_archive, read_trades, schema_versions, stored_evidence, verify_trades
 from recorder.archive.compaction import compact, compact_segments
 from recorder.archive.coverage import Coverage
+from recorder.archive.datasets import DATASETS, INSTRUMENTS, OHLC, SCHEMA_FILE, TRADES, Branch
 from recorder.archive.datasets import EVENTS as EVENTS_TABLE
-from recorder.archive.datasets import INSTRUMENTS, OHLC, SCHEMA_FILE, TRADES, Branch
 from recorder.archive.footer import FOOTER_KEY
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.layout import Layout
 from recorder.archive.merge_archive import TradeMerge
 from recorder.archive.open_archive import create
+from recorder.archive.parquet import read_facts
 from recorder.archive.schema import EVENTS, TIME
 from recorder.archive.segment_tables import Segments, SegmentTables, highest
 from recorder.archive.trades import TradeArchive
@@ -33,6 +34,7 @@ from recorder.ops import archive_status, missing_ids
 from recorder.query.connect import connect
 from tests.archive.rows import plenty
 from tests.archives import START_US, Written, candle, name_as_before, trades, writing
+from tests.segments import named
 
 PAIR = "BTC/USD"
 VOID = Event(START_US, "void", PAIR, '{"first_id":1,"last_id":1}')
@@ -160,7 +162,7 @@ def test_older_files_of_tables_without_ids_are_read_and_rewritten(
         rewrite(path, 0, (lambda rows: rows.rename_columns({"detail": "text"})) if table == "events" else lambda r: r)
     assert archive_status.everything(archive.data) == before
     assert [one.state for one in missing_ids.read(archive.data)[PAIR]] == ["void"]
-    assert merge_archive.candles(archive.layout, None, archive.layout, room=plenty) == (0, [])
+    assert merge_archive.rows_of(OHLC, archive.layout, None, archive.layout, room=plenty) == (0, [])
     assert merge_archive.listings(archive.layout, None, archive.layout, room=plenty) == (0, [])
     with locks.staging(archive.layout, Disk()) as staging:
         assert len(InstrumentArchive(SegmentTables(archive.layout, Disk(), staging=staging)).remembered()) == 1
@@ -169,7 +171,7 @@ def test_older_files_of_tables_without_ids_are_read_and_rewritten(
             assert compact_segments(writer, branch, today=date(2025, 1, 1)) is not None
             assert compact_segments(writer, branch, today=date(2025, 1, 1)) is None
     for table in ("events", "ohlc", "instruments"):
-        assert [version_of(path) for path in files_of(archive.data, table)] == [1]
+        assert [version_of(path) for path in files_of(archive.data, table)] == [2]
     assert archive_status.everything(archive.data) == before
 
 
@@ -225,8 +227,8 @@ def test_a_newer_file_of_events_is_named_and_stops_nobody_who_asks_for_something
     assert highest(archive.layout) > 0, "as the other tables tell"
     tmp_path.joinpath("staging").mkdir()
     segments = Segments(archive.layout, Disk(), staging=tmp_path / "staging")
-    assert not segments.holds(EVENTS_TABLE, 99)
-    assert segments.append(Branch(EVENTS_TABLE), event_rows(), segment=99) == 1, "the daemon goes on"
+    assert not segments.holds(EVENTS_TABLE, named(99))
+    assert segments.append(Branch(EVENTS_TABLE), event_rows(), segment=named(99)) == 1, "the daemon goes on"
 
 
 def event_rows() -> pa.Table:
@@ -246,8 +248,7 @@ def test_a_file_of_a_newer_version_is_refused_by_all_and_stays_as_it_is(
     content = newer.read_bytes()
     ask = (READERS if table == "trades" else EVENT_READERS)[reader]
     tmp_path.joinpath("staging").mkdir()
-    said = "1 to 2" if table == "trades" else "1"
-    sentence = rf"^{newer} has schema version {current + 1}, .* reads version {said}: upgrade .*r 0\.0\.{current + 1}"
+    sentence = rf"^{newer} has schema version {current + 1}, .* reads version 1 to 2: upgrade .*r 0\.0\.{current + 1}"
     with pytest.raises(UnknownVersion, match=sentence):
         ask(archive, tmp_path / "staging")
     assert newer.read_bytes() == content
@@ -258,14 +259,14 @@ def test_the_first_file_of_a_table_keeps_older_releases_away(archive: Written, m
     rewrite(born, 0)
     monkeypatch.setitem(schema_versions.UPGRADES, 0, {})
     create(archive.layout, Disk())
-    assert version_of(born) == 1, "brought up to date before anything is written"
+    assert version_of(born) == 2, "brought up to date before anything is written"
     born.write_bytes(b"cut")
     create(archive.layout, Disk())
-    assert version_of(born) == 1
-    rewrite(born, 2)
-    with pytest.raises(UnknownVersion, match="schema version 2"):
+    assert version_of(born) == 2
+    rewrite(born, 3)
+    with pytest.raises(UnknownVersion, match="schema version 3"):
         create(archive.layout, Disk())
-    with pytest.raises(UnknownVersion, match="schema version 2"):
+    with pytest.raises(UnknownVersion, match="schema version 3"):
         connect(archive.data).sql("FROM trades")
 
 
@@ -295,3 +296,26 @@ def test_the_first_file_of_trades_tells_a_release_that_knows_no_promise_to_keep_
     rewrite(born, 1)
     create(archive.layout, Disk())
     assert version_of(born) == 2
+
+
+def test_a_version_that_one_table_raises_is_of_that_table_alone(
+    archive: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(schema_versions.SCHEMA_VERSIONS, "events", 3)
+    monkeypatch.setitem(schema_versions.UPGRADES, 2, {"events": lambda rows: rows})
+    create(archive.layout, Disk())
+    first_files = {dataset.name: version_of(archive.layout.schema_file(dataset)) for dataset in DATASETS}
+    assert first_files == {"trades": 2, "ohlc": 2, "events": 3, "instruments": 2}
+    with locks.staging(archive.layout, Disk()) as staging:
+        writer = Segments(archive.layout, Disk(), staging=staging)
+        branches = (Branch(OHLC, "1m"), Branch(EVENTS_TABLE), Branch(INSTRUMENTS))
+        done = [compact_segments(writer, branch, today=date(2025, 1, 1)) for branch in branches]
+        assert [one is not None for one in done] == [False, True, False], "only its files are rewritten"
+        assert compact(TradeArchive(archive.layout, Disk(), staging=staging), PAIR, today=date(2025, 1, 1)) is None
+    assert [version_of(path) for path in files_of(archive.data, "events")] == [3]
+    for dataset in DATASETS:
+        current = schema_versions.current(dataset.name)
+        newer = archive.layout.schema_file(dataset)
+        rewrite(newer, current + 1)
+        with pytest.raises(UnknownVersion, match=f"has schema version {current + 1}, .* reads version 1 to {current}:"):
+            read_facts(newer)

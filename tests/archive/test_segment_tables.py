@@ -18,6 +18,7 @@ from tests.archive.candles import files_in
 from tests.archive.events import details, write_events
 from tests.archive.rows import archive
 from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
+from tests.segments import named
 
 
 def test_a_segment_adds_its_rows_once_to_each_year(tmp_path: Path) -> None:
@@ -65,8 +66,8 @@ def test_a_damaged_file_does_not_keep_rows_out(tmp_path: Path) -> None:
     assert write_events(tmp_path, 8, 3, 4) == 2
     with archive(tmp_path, Unsynced()) as opened:
         segments = Segments(opened.layout, Unsynced(), staging=opened.staging)
-        assert segments.holds(EVENTS, 8)
-        assert not segments.holds(EVENTS, 7)
+        assert segments.holds(EVENTS, named(8))
+        assert not segments.holds(EVENTS, named(7))
         with pytest.raises(CorruptFile, match="is not a complete Parquet file"):
             segments.files(Branch(EVENTS))
 

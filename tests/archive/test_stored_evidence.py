@@ -22,6 +22,7 @@ from recorder.core.model import Event
 from recorder.core.trade_ids import Span, Spans
 from recorder.errors import StorageError
 from tests.powercut import Unsynced
+from tests.segments import named
 
 T0_US = int(datetime(2025, 11, 10, tzinfo=UTC).timestamp()) * 1_000_000
 
@@ -46,7 +47,7 @@ def noted(data: Path, events: Sequence[Event], *, segment: int = 1) -> Path:
     ]
     path = data / "events" / "year=2025" / f"{segment:012d}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    footer = Footer("events", segments=(segment,))
+    footer = Footer("events", segments=(named(segment),))
     write(pa.table(columns, schema=EVENTS), footer, path, Unsynced(), staged_in=layout.staging)
     return path
 

@@ -357,9 +357,7 @@ def test_a_changed_bit_of_any_table_s_file_is_found(tmp_path: Path) -> None:
     assert len(found) == 4
 
 
-def test_of_an_older_file_a_changed_bit_that_changes_a_row_or_what_readers_skip_by_is_found(
-    tmp_path: Path, pool: ThreadPoolExecutor
-) -> None:
+def test_a_changed_bit_in_an_older_file_is_found_if_it_changes_a_row(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     with archive(tmp_path, Unsynced()) as opened:
         opened.append(PAIR, hourly(1, 10))
         name_as_before(tmp_path)

@@ -30,6 +30,7 @@ from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.archive.candles import rows
 from tests.end_to_end.harness import PATIENCE_S, REPOSITORY, Process, archived, environ_for, until
+from tests.segments import named
 from tests.servers import Serve
 
 BTC = "BTC/USD"
@@ -134,7 +135,7 @@ async def test_ids_known_not_to_exist_are_neither_asked_for_nor_missed(tmp_path:
     with locks.staging(layout, disk) as staging:
         tables = SegmentTables(layout, disk, staging=staging)
         tables.add(Branch(EVENTS), [event(1, EventKind.VOID, BTC, first_id=5001, last_id=5002)])
-        tables.write(1)
+        tables.write(named(1))
         journal = Journal(layout.data, disk, staging=staging, now_ns=1)
         journal.append([segment.encode_note(1, "void", pair=BTC, first_id=5003, last_id=5004)])
         journal.close()

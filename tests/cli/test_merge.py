@@ -195,7 +195,7 @@ def test_a_file_that_is_not_sound_is_named_and_exits_1(
     assert ids(mine) == list(range(1, 26))
 
 
-def test_a_pair_whose_files_here_cannot_be_trusted_is_refused_and_all_others_are_merged(
+def test_a_pair_with_untrusted_files_is_refused_and_all_others_are_merged(
     two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine, theirs = two
@@ -288,7 +288,7 @@ async def test_what_it_writes_is_its_users_alone(two: tuple[Path, Path]) -> None
     assert {path for path in [mine, *mine.rglob("*")] if path.stat().st_mode & 0o077} == set()
 
 
-async def test_two_recorders_of_which_each_missed_something_are_one_archive_beside_a_running_daemon(
+async def test_two_archives_with_gaps_are_merged_beside_a_running_daemon(
     tmp_path: Path,
 ) -> None:
     clock = SystemClock()
@@ -299,7 +299,7 @@ async def test_two_recorders_of_which_each_missed_something_are_one_archive_besi
             await until(lambda: caught_up_some(second), what="the second records")
         for pair in sandbox.last_ids():
             sandbox.burst(pair, 100)  # more than a snapshot brings: neither has them
-        async with recording(config_for(sandbox, first, drain_every_s=0.2), app.Intervals(upkeep_s=0.2)):
+        async with recording(config_for(sandbox, first, drain_every_s=0.2), app.Intervals(maintenance_s=0.2)):
             await until(lambda: caught_up_some(first), what="the first records")
             merging = Process("merge", str(second), "--data", str(first), cwd=tmp_path, **environ_for(sandbox))
             try:

@@ -89,9 +89,7 @@ async def test_a_mistake_exits_2_and_names_the_key_the_value_and_the_remedy(
 
 
 @pytest.mark.parametrize("verb", [["run"], ["backfill", "BTC/USD", "--from", "listing"]])
-async def test_who_cannot_write_an_archive_that_its_owner_reads_is_told_and_leaves_it_alone(
-    tmp_path: Path, verb: list[str]
-) -> None:
+async def test_who_cannot_write_an_archive_is_told_and_changes_nothing(tmp_path: Path, verb: list[str]) -> None:
     (tmp_path / "data").write_text("mine")
     code, said = await ends(tmp_path, *verb, "--data", "data", RECORDER_OPS__PORT="0")
     assert code == 2
@@ -117,7 +115,7 @@ async def test_the_daemon_imports_neither_pandas_nor_duckdb(tmp_path: Path) -> N
     assert "duckdb" not in said
 
 
-async def test_without_a_network_it_says_what_it_cannot_reach_keeps_trying_and_stops_when_asked(tmp_path: Path) -> None:
+async def test_without_a_network_it_keeps_trying_and_stops_when_asked(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]  # nobody listens there any more once this block is left
     url = f"http://127.0.0.1:{port}"
@@ -148,7 +146,7 @@ async def test_a_signal_ends_a_recorder_that_waits_for_the_listing(tmp_path: Pat
             process.close()
 
 
-async def test_sighup_takes_over_what_may_change_and_costs_no_frame_of_a_pair_that_stays(tmp_path: Path) -> None:
+async def test_sighup_applies_live_settings_and_loses_no_frame_of_kept_pairs(tmp_path: Path) -> None:
     clock, data, file = SystemClock(), tmp_path / "data", tmp_path / "config.yaml"
     sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=50), clock=clock, truth=tmp_path / "truth")
     before = "pairs: [BTC/USD, DOGE/USD]\nohlc: {timeframes: [1h]}\n"
@@ -261,7 +259,7 @@ async def test_the_service_manager_hears_of_its_life_and_who_asks_learns_how_it_
     assert [path for path in made if path.stat().st_mode & 0o077] == []
 
 
-async def test_to_be_seen_from_elsewhere_without_a_token_is_a_mistake_in_the_configuration(tmp_path: Path) -> None:
+async def test_a_public_status_server_without_a_token_is_a_configuration_error(tmp_path: Path) -> None:
     code, said = await ends(tmp_path, "run", "--sandbox", "--data", "x", RECORDER_OPS__HOST="0.0.0.0")
     assert code == 2
     assert "ops.expose" in said

@@ -73,7 +73,7 @@ class Bench(Fakes):
         self.roster.remember(known if fresh else first)
         self.roster.begin([Listed(CURRENCY, first, odd or {}), listed(asked=TOKENIZED)] if fresh else None)
         self.sums = Sums(self.roster.instruments)
-        self.roster.tell(self.sums)
+        self.roster.subscribe(self.sums)
 
     @property
     def pairs(self) -> set[str]:

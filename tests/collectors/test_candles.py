@@ -171,9 +171,7 @@ def since_of(request: LoggedRequest) -> str | None:
 
 
 @pytest.mark.parametrize("inclusive", [True, False])
-async def test_every_candle_is_recorded_soon_after_its_end_at_the_pace_and_with_little_traffic(
-    *, inclusive: bool
-) -> None:
+async def test_every_candle_is_recorded_soon_after_its_end_within_the_pace(*, inclusive: bool) -> None:
     async with collecting("1m", "1h", "1d", inclusive=inclusive) as bench:
         await bench.pass_time(8 * HOUR_S)
         assert bench.complete(within_s=62)
@@ -213,7 +211,7 @@ async def test_without_timeframes_nothing_is_asked() -> None:
         assert bench.value("recorder_candle_slack_seconds") == float("inf")
 
 
-async def test_other_timeframes_are_asked_for_at_once_and_those_that_stay_go_on_where_they_are() -> None:
+async def test_new_timeframes_are_requested_at_once_and_the_others_continue() -> None:
     async with collecting("1m", "1h") as bench:
         await bench.pass_time(600)
         before = len(bench.asked())
@@ -263,7 +261,7 @@ async def test_an_answer_without_its_last_is_read_up_to_the_running_candle() -> 
         assert bench.complete()
 
 
-async def test_an_outage_within_the_window_costs_nothing_and_one_beyond_it_only_what_slipped_out() -> None:
+async def test_an_outage_loses_only_the_candles_beyond_the_window() -> None:
     async with collecting("1m", "1h") as bench:
         await bench.pass_time(300)
         bench.sandbox.faults.refuse(11 * HOUR_S)
@@ -318,7 +316,7 @@ async def test_what_cannot_be_read_is_kept_beside_noted_and_asked_for_again(odd:
         assert bench.complete()
 
 
-async def test_an_answer_that_does_not_continue_what_is_held_is_journalled_and_all_is_asked_for_again() -> None:
+async def test_candles_that_do_not_continue_are_journalled_and_all_requested() -> None:
     async with collecting("1m") as bench:
         await bench.pass_time(90)
         start_s = bench.clock.wall_ns() // 10**9 // 60 * 60 + 1000 * 60

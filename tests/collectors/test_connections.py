@@ -39,7 +39,7 @@ class Bench(Fakes):
             listeners=Listeners(Promised(), Fallback(), ExchangeStatus(self.notes), lambda: None),
             attempts=AttemptLimit(folder / "attempts", self.clock),
             random=Random(1),
-            pairs_a_line=2,
+            pairs_per_connection=2,
         )
 
     async def pause(self, pause_s: float, *, reason: str, path: str) -> None:
@@ -175,7 +175,7 @@ async def test_a_pair_is_subscribed_anew_on_the_line_that_it_is_on(tmp_path: Pat
         ]
 
 
-async def test_the_last_trade_heard_of_a_pair_is_told_whatever_stands_beside_it_in_its_frame(tmp_path: Path) -> None:
+async def test_the_last_trade_of_a_pair_is_found_in_a_mixed_frame(tmp_path: Path) -> None:
     bench = Bench(tmp_path, PAIR, "ETH/USD")
     async with running(bench.lines):
         await settle()
@@ -229,7 +229,7 @@ def refusal(kind: type[ExchangeError], retry_after_s: float | None) -> ExchangeE
         (Forbidden, None, FORBIDDEN_PAUSE_S),
     ],
 )
-async def test_where_the_handshake_refuses_us_all_lines_and_rest_stay_away_for_as_long_as_is_wanted(
+async def test_a_refused_handshake_pauses_all_connections_and_rest(
     tmp_path: Path, kind: type[ExchangeError], wanted_s: float | None, pause_s: float
 ) -> None:
     bench = Bench(tmp_path, "A", "B", "C", "D", "E")
@@ -265,7 +265,7 @@ async def test_a_recorder_that_is_started_again_stays_away_too(tmp_path: Path) -
         assert after.lines.streaming("A")
 
 
-async def test_a_server_that_is_down_and_says_until_when_is_not_dialled_before_and_rest_goes_on(tmp_path: Path) -> None:
+async def test_a_server_down_until_a_time_is_not_dialled_before_and_rest_goes_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "A", "B", "C")
     bench.refusal = refusal(Unavailable, 90.0)
     async with running(bench.lines):

@@ -36,7 +36,7 @@ class Bench(Fakes):
         problem = self.problems.pop(0) if self.problems else None
         if isinstance(problem, ExchangeError):
             raise problem
-        result = (problem or self.board.told().answer(self.clock.wall_ns())).encode()
+        result = (problem or self.board.message().answer(self.clock.wall_ns())).encode()
         return HttpAnswer(self.clock.wall_ns(), b'{"error":[],"result":' + result + b"}", result)
 
     def events(self) -> list[tuple[str, dict[str, Any]]]:
@@ -56,7 +56,7 @@ async def after(bench: Bench, seconds: float) -> list[tuple[str, dict[str, Any]]
     return bench.events()
 
 
-async def test_it_asks_at_start_and_every_five_minutes_and_notes_the_first_answer_and_then_changes_alone() -> None:
+async def test_status_is_polled_every_five_minutes_and_only_changes_are_noted() -> None:
     async with asking() as bench:
         calm = {"source": "rest", "system": "online", "upcoming_maintenance": [], "emergency": []}
         assert bench.events() == [("maintenance", calm)]
@@ -67,7 +67,7 @@ async def test_it_asks_at_start_and_every_five_minutes_and_notes_the_first_answe
         assert await after(bench, EVERY_S) == [("maintenance", calm | {"system": "cancel_only"})]
 
 
-async def test_an_announcement_is_noted_once_although_its_seconds_count_down_and_again_when_its_phase_changes() -> None:
+async def test_an_announcement_is_noted_once_per_phase_though_its_seconds_change() -> None:
     async with asking() as bench:
         bench.events()
         bench.board.plan_maintenance(in_s=3000, for_s=600)

@@ -11,9 +11,10 @@ from recorder.collectors.first_listing import archived
 from recorder.errors import Malformed
 from tests.builders import BTC, instrument, shop
 from tests.collectors.listings import Bench
+from tests.segments import named
 
 
-async def test_the_first_listing_is_believed_unless_it_lacks_most_of_what_the_archive_knows_as_listed() -> None:
+async def test_the_first_listing_is_trusted_unless_it_lacks_most_known_pairs() -> None:
     known = [instrument(f"A{number}/USD") for number in range(20)]
     assert len(Bench(["*"], known[:10], known=known).pairs) == 20, "what it lacks is not gone at once"
     with pytest.raises(Malformed, match="lacks 11 of 20"):
@@ -26,7 +27,7 @@ async def test_the_first_listing_is_believed_unless_it_lacks_most_of_what_the_ar
 def test_damaged_listings_in_the_archive_stop_no_start(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         opened.tables.add(Branch(INSTRUMENTS), [(1, BTC)])
-        opened.tables.write(1)
+        opened.tables.write(named(1))
         instruments = InstrumentArchive(opened.tables)
         (path,) = [path for path in (tmp_path / "instruments").iterdir() if path.name != "schema.parquet"]
         assert archived(instruments) == [BTC]

@@ -54,7 +54,7 @@ async def test_a_name_that_was_listed_once_is_waited_for_and_stops_no_start() ->
     assert bench.pairs == bench.sums.pairs == {"DOGE/USD", "BTC/USD"}
 
 
-async def test_a_pair_renamed_while_the_recorder_was_away_is_found_by_what_the_archive_remembers() -> None:
+async def test_a_pair_renamed_while_the_recorder_was_down_is_found_by_its_stored_key() -> None:
     was, now = instrument("MATIC/USD", key="MATICUSD"), instrument("POL/USD", key="MATICUSD")
     for remembered in ([was], [replace(was, status="delisted"), now]):
         for name in ("MATIC/USD", "MATIC/*"):
@@ -105,7 +105,7 @@ async def test_a_renamed_pair_is_recorded_under_its_new_symbol() -> None:
         assert bench.pairs == bench.sums.pairs == {"POL/USD"}
 
 
-async def test_the_earlier_names_of_a_market_are_known_from_the_archive_and_from_every_listing() -> None:
+async def test_earlier_names_are_known_from_the_archive_and_from_listings() -> None:
     first, then, now = (instrument(pair, key="MATICUSD") for pair in ("MATIC/USD", "POLY/USD", "POL/USD"))
     bench = Bench(["*"], [then, BTC], [now, BTC], known=[replace(first, status="delisted"), then, BTC])
     assert bench.roster.earlier_names("POLY/USD") == ["MATIC/USD"]
@@ -163,7 +163,7 @@ async def test_a_listing_that_cannot_be_read_is_kept_and_noted_and_changes_nothi
 # -- other names ----------------------------------------------------------------------------------------------------
 
 
-async def test_other_names_take_effect_at_once_on_the_newest_listing_and_the_next_one_is_read_by_them() -> None:
+async def test_new_names_take_effect_at_once_on_the_newest_listing() -> None:
     bench = Bench(["BTC/USD", "ETH/EUR"], [BTC, DOGE, ETH], [BTC, ETH])
     mapping = bench.roster.instruments
     kept = mapping["BTC/USD"]
@@ -179,7 +179,7 @@ async def test_other_names_take_effect_at_once_on_the_newest_listing_and_the_nex
 
 
 @pytest.mark.parametrize("problem", [Unavailable("HTTP 502"), [BTC, DOGE]])
-async def test_an_unknown_name_is_looked_up_in_a_newer_listing_and_is_a_mistake_only_then(
+async def test_an_unknown_name_is_a_mistake_only_in_a_newer_listing(
     problem: list[Instrument] | ExchangeError,
 ) -> None:
     bench = Bench(["BTC/USD"], [BTC, DOGE], problem, [BTC, DOGE, ETH])
@@ -193,7 +193,7 @@ async def test_an_unknown_name_is_looked_up_in_a_newer_listing_and_is_a_mistake_
     assert len(bench.http.asked_s) == 2
 
 
-async def test_a_new_name_that_was_listed_once_is_waited_for_and_the_listing_is_read_soon() -> None:
+async def test_a_new_name_listed_once_is_waited_for_and_the_listing_read_soon() -> None:
     bench = Bench(["BTC/USD"], [BTC], [BTC, DOGE], known=[replace(DOGE, status="delisted")])
     async with running(bench.roster):
         assert await bench.roster.rename(["BTC/USD", "DOGE/USD"]) == ([], [])
@@ -201,7 +201,7 @@ async def test_a_new_name_that_was_listed_once_is_waited_for_and_the_listing_is_
         assert bench.pairs == bench.sums.pairs == {"BTC/USD", "DOGE/USD"}
 
 
-async def test_a_name_whose_pair_became_too_fine_or_was_delisted_while_it_ran_keeps_no_other_name_out() -> None:
+async def test_a_name_that_became_unusable_while_running_blocks_no_other_name() -> None:
     bench = Bench(["BTC/USD", "DOGE/USD"], [BTC, DOGE, ETH], [replace(BTC, pair_decimals=13), ETH])
     await bench.roster.refresh()
     assert await bench.roster.rename(["BTC/USD", "DOGE/USD", "ETH/EUR"]) == (["ETH/EUR"], [])
@@ -236,7 +236,7 @@ async def test_whoever_asks_gets_a_reading_soon_but_never_oftener_than_that() ->
         assert len(bench.http.asked_s) == 13, "after a pause it is read at once, and the last one asked for was read"
 
 
-async def test_the_archived_listing_is_replaced_within_a_minute_of_the_exchange_coming_back() -> None:
+async def test_the_archived_listing_is_replaced_soon_after_the_exchange_is_back() -> None:
     bench = Bench(["*"], [BTC], [BTC, DOGE], fresh=False)
     async with running(bench.roster):
         await bench.pass_time(RETRY_S)
@@ -267,7 +267,7 @@ async def test_a_listing_that_is_not_believed_is_looked_at_again_soon() -> None:
         assert len(bench.pairs) == 21
 
 
-async def test_a_recorded_pair_that_one_listing_lacks_stays_and_the_listing_is_read_again_in_minutes() -> None:
+async def test_a_pair_missing_from_one_listing_stays_and_the_listing_is_read_soon() -> None:
     bench = Bench(["*"], [BTC, DOGE], [DOGE], [DOGE], [DOGE, BTC])
     async with running(bench.roster):
         await bench.pass_time(LISTING_S + 3 * SOON_S, step_s=30)
@@ -330,7 +330,7 @@ async def test_tokenized_assets_stay_while_their_listing_cannot_be_had(problem: 
     assert bench.pairs == {"BTC/USD", "DOGE/USD", "AAPLx/USD"}
 
 
-async def test_a_start_without_the_listing_of_tokenized_assets_takes_no_name_for_a_mistake_and_reads_it_soon() -> None:
+async def test_a_start_without_the_tokenized_listing_refuses_no_name() -> None:
     bench = Bench(["*"], [BTC], [BTC])
     roster = PairList(["AAPLx/USD"], bench.context)
     with pytest.raises(Unavailable, match="'AAPLx/USD'"):
@@ -349,7 +349,7 @@ async def test_a_start_waits_for_no_more_of_the_listing_than_the_names_need() ->
     fakes = Bench(["*"], [BTC])
     fakes.http.others = listing_body([STOCK])
     for names, needed in ((["xbtusd", "*/USD"], 1), (["BTC/USD", "AAPLx/USD"], 2), (["AAPLx/*"], 2)):
-        reading = await exchange_listing.read(fakes.exchange, enough=PairList(names, fakes.context).is_told)
+        reading = await exchange_listing.read(fakes.exchange, enough=PairList(names, fakes.context).is_satisfied)
         assert len(reading.listings) == needed
 
 
@@ -410,7 +410,7 @@ NAME_LISTS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=Tru
 
 @settings(max_examples=200)
 @given(NAME_LISTS, st.lists(listings() | NAME_LISTS, max_size=8))
-def test_whatever_is_listed_and_named_the_roster_is_what_the_names_mean_in_the_last_believed_listing(
+def test_the_pair_list_is_what_the_names_mean_in_the_last_trusted_listing(
     names: list[str], script: list[list[Instrument] | list[str]]
 ) -> None:
     async def play() -> None:

@@ -108,7 +108,7 @@ async def test_rows_of_somebody_elses_files_are_no_promise() -> None:
     assert await bench.made(PAIR) == [Promised(PAIR, us(NOW_S - MARGIN_S))]
 
 
-async def test_under_a_new_name_it_goes_on_after_the_last_trade_or_the_anchor_of_the_old_one() -> None:
+async def test_a_new_name_continues_from_the_last_trade_or_anchor_of_the_old() -> None:
     bench = Bench()
     bench.names[PAIR] = ["XBT/USD", "OLD/USD", "NEVER/USD"]
     bench.held(70, 80, first_us=us(NOW_S - 900), last_us=us(NOW_S - 500), pair="XBT/USD")
@@ -144,7 +144,7 @@ async def test_an_acknowledgement_of_an_earlier_moment_makes_one_more_note() -> 
     assert bench.ledger.of(PAIR).promise == Promise(us(NOW_S - 3 - MARGIN_S))
 
 
-async def test_whatever_of_its_notes_was_durable_when_it_was_killed_no_later_promise_is_made() -> None:
+async def test_after_a_kill_no_promise_is_later_than_the_first() -> None:
     old = Bench()
     old.held(70, 80, first_us=us(NOW_S - 900), last_us=us(NOW_S - 5))
     old.names["BRAND/USD"] = [PAIR]
@@ -176,7 +176,7 @@ def _time_us(bench: Bench, pair: str) -> int:
     return promise.time_us
 
 
-async def test_an_acknowledgement_that_names_no_time_counts_as_service_and_moves_nothing() -> None:
+async def test_an_acknowledgement_without_a_time_counts_as_service_only() -> None:
     served: list[bool] = []
     bench = Bench()
     bench.promises._served = lambda: served.append(True)

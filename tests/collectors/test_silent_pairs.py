@@ -106,7 +106,7 @@ class Bench(Fakes):
         for instrument in self.instruments.values():
             self.trade(instrument, 10)
         self.watch = SilentPairWatch(
-            self.ledger, self.context, instruments=self.instruments, tail=self.tail, stream=self.stream
+            self.ledger, self.context, instruments=self.instruments, catch_up=self.tail, stream=self.stream
         )
 
     async def begin(self, wait_s: float = 90) -> None:
@@ -155,7 +155,7 @@ async def test_a_market_that_is_heard_changes_nothing() -> None:
         assert (bench.tail.asked, bench.stream.renewed, bench.noted()) == ([], [], [])
 
 
-async def test_a_pair_that_falls_silent_is_fetched_at_the_first_look_and_subscribed_anew_at_the_second() -> None:
+async def test_a_silent_pair_is_fetched_at_the_first_check_and_resubscribed_next() -> None:
     async with watching() as bench:
         await bench.begin()
         bench.trade(ETH, 11)
@@ -172,7 +172,7 @@ async def test_a_pair_that_falls_silent_is_fetched_at_the_first_look_and_subscri
         assert bench.stream.renewed == [["ETH/USD"]], "a quiet market asks for nothing"
 
 
-async def test_a_pair_that_was_silent_before_the_first_look_is_subscribed_anew_at_the_second() -> None:
+async def test_a_pair_silent_before_the_first_check_is_resubscribed_at_the_second() -> None:
     async with watching() as bench:
         del bench.stream.ids["ETH/USD"]
         for last in (11, 12, 13):
@@ -181,7 +181,7 @@ async def test_a_pair_that_was_silent_before_the_first_look_is_subscribed_anew_a
         assert bench.stream.renewed == [["ETH/USD"]]
 
 
-async def test_what_was_lost_before_the_first_look_is_fetched_by_it_though_nothing_trades_any_more() -> None:
+async def test_trades_lost_before_the_first_check_are_fetched_by_it() -> None:
     async with watching() as bench:
         bench.trade(ETH, 13, heard=False)
         await bench.pass_time(80)
@@ -253,7 +253,7 @@ async def test_an_answer_may_lag_behind_the_frames_by_seconds() -> None:
         assert bench.noted() == []
 
 
-async def test_a_pair_that_was_subscribed_after_the_answer_may_still_wait_for_its_snapshot() -> None:
+async def test_a_pair_subscribed_after_the_check_may_still_wait_for_its_snapshot() -> None:
     async with watching() as bench:
         await bench.begin()
         bench.stream.down = {PAIR}
@@ -319,7 +319,7 @@ async def test_pairs_may_come_and_go() -> None:
         assert len(bench.http.asked) == asked, "without pairs nothing is asked"
 
 
-async def test_a_look_without_an_answer_is_counted_as_a_failure_and_repeated_soon_and_ever_later() -> None:
+async def test_a_check_without_an_answer_counts_as_failed_and_is_repeated_with_backoff() -> None:
     async with watching() as bench:
         await bench.begin()
         bench.http.problems = [Unavailable("HTTP 520") for _ in range(30)]
@@ -331,7 +331,7 @@ async def test_a_look_without_an_answer_is_counted_as_a_failure_and_repeated_soo
         assert bench.value("recorder_rest_failures_total", kind="Unavailable") == len(bench.http.asked) - asked
 
 
-async def test_looks_without_an_answer_count_for_nothing_and_put_off_the_others_by_seconds() -> None:
+async def test_checks_without_an_answer_do_not_count_and_delay_others_by_seconds() -> None:
     async with watching() as bench:
         await bench.begin()
         bench.trade(ETH, 11)
@@ -344,7 +344,7 @@ async def test_looks_without_an_answer_count_for_nothing_and_put_off_the_others_
         assert bench.stream.renewed == [["ETH/USD"]]
 
 
-async def test_a_pair_that_falls_silent_while_a_look_waits_for_its_answer_is_subscribed_anew_at_the_next() -> None:
+async def test_a_pair_that_falls_silent_during_a_check_is_resubscribed_at_the_next() -> None:
     async with watching() as bench:
         await bench.begin()
         bench.trade(ETH, 11)
@@ -391,7 +391,7 @@ async def test_what_cannot_be_read_is_noted_and_the_rest_is_judged() -> None:
         assert ["an answer of Ticker" in note["reason"] for note in malformed] == [True], "each thing is noted once"
 
 
-async def test_where_very_many_are_silent_some_are_fetched_and_all_are_subscribed_anew_a_minute_later() -> None:
+async def test_of_very_many_silent_pairs_some_are_fetched_and_all_resubscribed() -> None:
     many = [
         msgspec.structs.replace(BTC, pair=f"C{n}/USD", key=f"C{n}USD", altname=f"C{n}USD", wsname=f"C{n}/USD")
         for n in range(300)
@@ -428,7 +428,7 @@ async def test_against_the_sandbox_a_pair_nobody_streams_is_kept_up_by_the_tail(
         listing = asset_pairs.parse_listing((await http.get(Request("/0/public/AssetPairs"))).result).entries
         instruments = {instrument.pair: instrument for instrument in listing}
         tail = CatchUp(ledger, fakes.context, instruments=instruments)
-        watch = SilentPairWatch(ledger, fakes.context, instruments=instruments, tail=tail, stream=FakeStream())
+        watch = SilentPairWatch(ledger, fakes.context, instruments=instruments, catch_up=tail, stream=FakeStream())
         for pair, last in sandbox.last_ids().items():
             ledger.observe(Run(pair, Span(1, last), 1, clock.wall_ns() // 1000))
         found: list[Run] = []

@@ -35,7 +35,7 @@ class Bench(Fakes):
             promises=self.promises,
             refresh_soon=self.refresh_soon,
             everything=everything,
-            rests=lambda pair: pair in self.resting,
+            is_paused=lambda pair: pair in self.resting,
         )
 
     def refresh_soon(self) -> None:
@@ -95,7 +95,7 @@ async def test_odd_rows_at_the_end_of_a_page_do_not_hold_polling_up() -> None:
         assert not set(bench.ids()) & set(range(102, 300))
 
 
-async def test_nothing_is_asked_until_a_pair_is_taken_over_and_nothing_after_it_is_handed_back() -> None:
+async def test_only_pairs_taken_over_and_not_handed_back_are_polled() -> None:
     async with polling(10) as bench:
         await bench.pass_time(20)
         assert bench.http.asked == []
@@ -159,7 +159,7 @@ def names(bench: Bench) -> list[str]:
     return [dict(request.params)["pair"] for request in bench.http.asked]
 
 
-async def test_where_everything_is_polled_pairs_are_taken_over_as_they_come_and_left_as_they_go() -> None:
+async def test_when_polling_everything_pairs_are_added_and_dropped_with_the_list() -> None:
     async with polling(10, everything=True) as bench:
         await bench.pass_time(1)
         assert names(bench) == ["XBTUSD"]
@@ -175,7 +175,7 @@ async def test_where_everything_is_polled_pairs_are_taken_over_as_they_come_and_
         assert len(bench.http.asked) == asked
 
 
-async def test_where_pairs_are_streamed_one_that_comes_is_not_polled_and_one_that_goes_is_polled_no_more() -> None:
+async def test_when_streaming_added_pairs_are_not_polled_and_dropped_ones_no_more() -> None:
     async with polling(10) as bench:
         bench.change(come=[ETH])
         bench.poll.take_over(PAIR)
@@ -187,7 +187,7 @@ async def test_where_pairs_are_streamed_one_that_comes_is_not_polled_and_one_tha
         assert len(bench.http.asked) == asked
 
 
-async def test_a_pair_that_goes_while_it_is_asked_for_is_forgotten_and_its_answer_is_kept() -> None:
+async def test_a_pair_dropped_during_its_request_is_forgotten_and_its_answer_stored() -> None:
     async with polling(10) as bench:
         answered, get = asyncio.Event(), bench.http.get
 
@@ -216,7 +216,7 @@ async def test_an_instrument_that_changes_its_name_is_asked_for_by_the_new_one()
         assert names(bench) == ["XBTUSD", "BTCUSD"]
 
 
-async def test_a_pair_that_is_not_known_has_the_listing_read_and_is_tried_less_and_less_often() -> None:
+async def test_an_unknown_pair_triggers_the_listing_and_is_retried_with_backoff() -> None:
     async with polling(10) as bench:
         bench.http.problems = [UnknownPair("EQuery:Unknown asset pair") for _ in range(9)]
         bench.poll.take_over(PAIR)
@@ -254,7 +254,7 @@ IN_2102_US, IN_2013_US = 4_176_528_432_000_000, 1_370_000_000_000_000
 
 
 @pytest.mark.parametrize("odd_us", [IN_2102_US, IN_2013_US, 0, -62_135_596_800_000_000])
-async def test_an_odd_time_of_the_newest_trade_leads_the_next_request_astray_once_at_most(odd_us: int) -> None:
+async def test_an_odd_newest_time_misleads_at_most_one_request(odd_us: int) -> None:
     async with polling(0) as bench:
         bench.ledger.observe(Run(PAIR, Span(100, 100), odd_us, odd_us))
         bench.http.last = 150

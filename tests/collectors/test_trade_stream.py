@@ -136,7 +136,7 @@ async def test_attempts_that_fail_are_tried_again_for_good() -> None:
         assert bench.kinds() == ["disconnected"] * 6 + ["connected"]
 
 
-async def test_sessions_that_worked_for_a_while_are_followed_by_the_next_within_a_second() -> None:
+async def test_after_a_session_that_worked_the_next_follows_within_a_second() -> None:
     sockets = [FakeSocket() for _ in range(8)]
     bench = Bench(sockets)
     async with running(bench.stream):
@@ -192,7 +192,7 @@ class Ponging(FakeSocket):
             self.frames.put_nowait(b'{"method":"pong"}')
 
 
-async def test_a_connection_that_answers_pings_and_delivers_nothing_is_replaced_within_ten_seconds() -> None:
+async def test_a_connection_that_only_answers_pings_is_replaced_within_ten_seconds() -> None:
     half_dead, fresh = Ponging(), FakeSocket()
     bench = Bench([half_dead, fresh])
     async with running(bench.stream):
@@ -209,7 +209,7 @@ async def test_a_connection_that_answers_pings_and_delivers_nothing_is_replaced_
         assert bench.stream.silent_s() == 11
 
 
-async def test_connections_that_answer_subscriptions_and_deliver_nothing_never_count_as_heard() -> None:
+async def test_connections_that_only_acknowledge_never_count_as_heard() -> None:
     sockets = [Ponging() for _ in range(4)]
     bench = Bench(sockets)
     async with running(bench.stream):
@@ -226,7 +226,7 @@ async def test_connections_that_answer_subscriptions_and_deliver_nothing_never_c
         assert bench.stream.silent_s() == 0
 
 
-async def test_a_connection_whose_only_pair_is_refused_is_kept_by_its_pongs_and_counts_as_heard() -> None:
+async def test_pongs_keep_a_connection_whose_only_pair_is_refused() -> None:
     socket = Ponging()
     bench = Bench([socket])
     async with running(bench.stream):
@@ -276,7 +276,7 @@ async def test_a_pair_that_is_refused_is_recorded_by_the_fallback_until_it_is_ac
         assert bench.fallback.pairs == set()
 
 
-async def test_pairs_refused_for_now_are_recorded_by_the_fallback_and_asked_for_again_on_the_same_connection() -> None:
+async def test_pairs_refused_for_now_are_polled_and_requested_again() -> None:
     socket = FakeSocket()
     bench = Bench([socket])
     bench.change(come=["ETH/USD"])
@@ -377,7 +377,7 @@ async def test_a_later_connection_begins_with_the_pairs_of_its_time() -> None:
         assert asked(second) == [("subscribe", ["ETH/USD"])]
 
 
-async def test_pairs_that_change_while_a_connection_is_dialled_are_made_good_once_it_is_open() -> None:
+async def test_pair_changes_during_dialling_are_applied_once_it_is_open() -> None:
     socket, ringing = FakeSocket(), asyncio.Event()
     bench = Bench([])
 
@@ -397,7 +397,7 @@ async def test_pairs_that_change_while_a_connection_is_dialled_are_made_good_onc
         assert subscribed == {"ETH/USD"}
 
 
-async def test_pairs_that_change_while_it_subscribes_are_left_only_after_they_were_asked_for() -> None:
+async def test_pairs_dropped_while_subscribing_are_unsubscribed_afterwards() -> None:
     class Slow(FakeSocket):
         def __init__(self) -> None:
             super().__init__()
@@ -439,7 +439,7 @@ async def test_a_pair_that_was_left_and_refused_for_it_is_not_given_to_the_fallb
         assert "rejected" not in bench.kinds()
 
 
-async def test_a_pair_is_subscribed_anew_on_the_open_connection_if_it_is_subscribed_there() -> None:
+async def test_a_pair_is_resubscribed_only_on_the_connection_it_is_subscribed_on() -> None:
     socket = FakeSocket()
     bench = Bench([socket])
     assert not bench.stream.streaming(PAIR)

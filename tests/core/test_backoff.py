@@ -27,7 +27,7 @@ from recorder.core.backoff import (
 ROUNDING_S = 1e-6
 
 
-def test_a_wait_doubles_with_each_failure_in_a_row_up_to_its_end_and_begins_anew_once_it_succeeded() -> None:
+def test_a_wait_doubles_up_to_its_limit_and_is_reset_by_success() -> None:
     wait = GrowingDelay(5.0, 300.0)
     assert [wait.failed() for _ in range(9)] == [5, 10, 20, 40, 80, 160, 300, 300, 300]
     wait.reset()
@@ -95,7 +95,7 @@ def test_no_ten_minutes_ever_see_more_than_a_hundred_attempts_of_all_lines(
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_server_that_ends_each_session_after_a_few_seconds_keeps_nobody_offline_for_long(seed: int) -> None:
+def test_short_sessions_do_not_lengthen_the_pause_between_them(seed: int) -> None:
     made = attempts([Backoff(Random(seed))], [WORKED_S] * 30)
     assert all(after - before <= WORKED_S + FIRST_CEILING_S for before, after in pairwise(made))
 

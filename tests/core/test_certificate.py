@@ -80,7 +80,7 @@ def test_void_ids_close_a_hole_and_are_counted_where_they_would_lie() -> None:
     assert [(one.status, one.missing, one.void) for one in found] == [("open", 1, 2), ("pending", 0, 0)]
 
 
-def test_disowned_ids_close_a_hole_too_and_are_counted_once_where_they_are_void_as_well() -> None:
+def test_disowned_ids_close_a_gap_and_are_counted_once_if_void_too() -> None:
     trades = {1: 1, 2: NOON_US, 6: NOON_US + 1, 7: DAY_US}
     found = certified(trades, now_us=DAY_US, void=[(3, 4)], disowned=[(4, 5)])
     assert [(one.status, one.missing, one.void, one.disowned) for one in found] == [
@@ -90,7 +90,7 @@ def test_disowned_ids_close_a_hole_too_and_are_counted_once_where_they_are_void_
     assert [one.status for one in certified(trades, now_us=DAY_US, disowned=[(4, 5)])] == ["open", "pending"]
 
 
-def test_a_day_with_an_unreadable_id_is_open_whatever_else_is_said_of_it_but_for_the_owner() -> None:
+def test_a_day_with_an_unreadable_id_is_open_unless_the_owner_disowns_it() -> None:
     trades = {1: 5, 2: 6, 4: 7, 5: DAY_US + 1}
     for void in ([], [(3, 3)]):
         (first, _) = certified(trades, now_us=DAY_US, unreadable=[(3, 3)], void=void)
@@ -106,7 +106,7 @@ def test_held_beats_void_and_disowned() -> None:
     assert certified(trades, now_us=DAY_US, void=[(2, 2)], disowned=[(1, 3)]) == certified(trades, now_us=DAY_US)
 
 
-def test_the_first_day_of_an_archive_that_begins_in_the_middle_is_partial_unless_the_trade_before_it_is_held() -> None:
+def test_the_first_day_is_partial_unless_the_trade_before_it_is_stored() -> None:
     now_us = 5 * DAY_US
     assert statuses({10: 2 * DAY_US + 1, 11: 3 * DAY_US, 12: now_us}, now_us=now_us)[:2] == ["partial", "complete"]
     # Even a first trade at the first instant of the day may follow others of that very instant.

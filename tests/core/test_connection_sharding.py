@@ -42,7 +42,7 @@ def test_as_pairs_come_and_go_each_stays_on_the_one_line_it_is_on(changes: list[
         lines = used
 
 
-def test_a_line_that_all_pairs_leave_at_once_takes_the_next_ones_rather_than_a_new_line() -> None:
+def test_an_emptied_connection_takes_the_next_pairs_before_a_new_one_opens() -> None:
     assert assign_connections([["A"], ["B", "C"]], ["B", "C", "D"], bound=2) == [["D"], ["B", "C"]]
     assert assign_connections([["A"]], ["B"], bound=2) == [["B"]]
     assert assign_connections([["A"], ["B"]], ["B", "C"], bound=2) == [[], ["B", "C"]]

@@ -131,7 +131,7 @@ PAIR = "BTC/USD"
 
 
 @given(st.lists(st.tuples(st.sampled_from(["void", "unreadable", "disowned", "held"]), a_span()), max_size=60))
-def test_absent_ids_are_neither_held_nor_missing_and_held_beats_absent_whatever_came_first(
+def test_absent_ids_are_not_missing_and_stored_overrides_absent(
     told: list[tuple[str, Span]],
 ) -> None:
     ledger, held, void, disowned, unreadable = Ledger(), set[int](), set[int](), set[int](), set[int]()

@@ -74,7 +74,7 @@ def test_what_was_known_of_a_pair_with_an_odd_entry_stays_however_often_it_comes
     assert not listing.lacking
 
 
-def test_a_pair_of_which_nothing_is_known_begins_with_what_can_be_read_and_is_put_right_later() -> None:
+def test_an_unknown_pair_begins_with_its_readable_fields_and_is_corrected_later() -> None:
     bare = like(BTC, tick_size=None)
     listing = PairRegistry()
     listing.follow_listing(both(odd={"XXBTZUSD": OddEntry("odd", b"{}", bare=bare)}), 0.0)
@@ -132,7 +132,7 @@ def test_a_pair_that_is_listed_as_one_that_cannot_be_recorded_stays_as_it_was_as
     assert set(listing.listing) == {like(BTC, **as_listed), ETH}
 
 
-def test_a_pair_whose_key_is_listed_under_another_symbol_was_renamed_and_leaves_at_once() -> None:
+def test_a_key_listed_under_another_symbol_is_a_rename_at_once() -> None:
     listing = directory(BTC, ETH)
     assert listing.follow_listing(both(like(BTC, pair="NEW/USD"), ETH), 1.0) == []
     assert pairs(listing) == {"NEW/USD", "ETH/USD"}

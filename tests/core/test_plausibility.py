@@ -162,7 +162,7 @@ def gap(after_us: int | None, before_us: int | None) -> Gap:
     return Gap(PAIR, Span(101, 200), after_us, before_us)
 
 
-def test_asking_for_a_gap_begins_at_the_trade_below_it_whose_time_goes_with_the_one_above() -> None:
+def test_a_gap_is_requested_from_the_trade_below_that_fits_the_one_above() -> None:
     assert begin_us(gap(NOW_US - 7 * S, NOW_US)) == NOW_US - 7 * S
     assert begin_us(gap(NOW_US + 7 * S, NOW_US)) == NOW_US + 7 * S  # times step back a little
     assert begin_us(gap(NOW_US, None)) == NOW_US
@@ -191,7 +191,7 @@ def test_between_odd_times_alone_asking_begins_with_the_first_trade() -> None:
 
 
 @pytest.mark.parametrize("below_us", [IN_2102_US, 0, -62_135_596_800 * S])
-def test_between_trades_decades_ahead_asking_begins_ever_further_before_now_in_its_turn(below_us: int) -> None:
+def test_between_trades_decades_ahead_requests_begin_ever_further_back(below_us: int) -> None:
     begins = [begin_us(gap(below_us, IN_2102_US), attempt, NOW_US) for attempt in range(14)]
     assert [begin for begin in begins if begin < NOW_US] == [max(EARLIEST_US, NOW_US - back_us) for back_us in BACK_US]
     assert begin_us(gap(0, 0), 1, NOW_US) == NOW_US - BACK_US[1]

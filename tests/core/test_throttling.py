@@ -141,7 +141,7 @@ def test_calm_wins_the_pace_back_within_five_minutes() -> None:
     assert pace.per_s == 2.0
 
 
-def test_another_wish_holds_from_the_next_request_on_and_what_refusals_have_lowered_recovers_towards_it() -> None:
+def test_a_new_rate_holds_from_the_next_request_and_recovery_aims_at_it() -> None:
     pace = Pace(1.0)
     pace.set_rate(4.0)
     assert pace.per_s == 4.0

@@ -99,7 +99,7 @@ async def test_each_day_is_certified_once_when_it_is_over_and_proven(bench: Benc
     assert all(len(one.sha256) == 64 for one in bench.told)
 
 
-async def test_a_silent_day_is_certified_by_a_confirmation_and_one_without_trades_is_not(bench: Bench) -> None:
+async def test_a_day_without_trades_is_certified_only_once_confirmed(bench: Bench) -> None:
     bench.archive.append(rows(1, 2))
     bench.ledger.know(Confirmed(PAIR, 2, START_US + 4 * DAY_US))
     assert short(await bench.look()) == [(10, 1, 2, 1, 2)]
@@ -130,7 +130,7 @@ async def test_a_day_to_which_history_comes_is_told_again(bench: Bench, *, resta
     assert bench.others == []
 
 
-async def test_other_content_under_the_same_ids_is_reported_and_does_not_count_as_certified(bench: Bench) -> None:
+async def test_other_content_under_certified_ids_is_reported_and_uncertified(bench: Bench) -> None:
     bench.archive.append(rows(1, 7))
     await bench.look()
     was = list(bench.told)
@@ -158,7 +158,7 @@ async def test_what_vanished_and_came_back_is_no_news(bench: Bench) -> None:
     assert bench.others == []
 
 
-async def test_a_day_of_which_ids_were_let_go_is_told_again_where_something_comes_to_it(bench: Bench) -> None:
+async def test_a_day_with_released_ids_is_certified_again_when_rows_arrive(bench: Bench) -> None:
     bench.archive.append(rows(1, 4))
     bench.archive.append(rows(5, 9))
     await bench.look()

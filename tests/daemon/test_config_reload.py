@@ -48,7 +48,7 @@ class Recorder:
         """Write the file, ask for a reload, and return the lines of the log that come of it."""
         self.file.write_bytes(content.encode() if isinstance(content, str) else content)
         self.said.clear()
-        self.source.asked.set()
+        self.source.requested.set()
         endings = {"configuration read again", "configuration not applied; recording continues unchanged"}
         await settle_until(lambda: any(line["event"] in endings for line in self.said))
         return list(self.said)
@@ -69,7 +69,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-async def test_what_changed_is_taken_over_and_said_in_one_line_and_so_is_that_nothing_did(tmp_path: Path) -> None:
+async def test_a_reload_reports_in_one_line_what_changed_or_that_nothing_did(tmp_path: Path) -> None:
     async with recording(tmp_path) as recorder:
         said = {"log_level": "info", "event": "configuration read again"}
         assert await recorder.reads(OTHER) == [
@@ -102,10 +102,10 @@ async def test_one_that_waits_for_a_listing_gives_way_to_the_next(
 
         monkeypatch.setattr(recorder.bench.roster, "refresh", throttled)
         recorder.file.write_text(OTHER.replace("DOGE/USD", "DOGE/USB"))
-        recorder.source.asked.set()
+        recorder.source.requested.set()
         await asyncio.wait_for(waits.wait(), 30)
         assert [line["event"] for line in recorder.said] == [
-            "not in the listing at hand; reading a newer one, when requests may be made"
+            "not in the newest listing; reading a newer one when requests allow it"
         ]
         said = await recorder.reads(OTHER)
         assert [line["event"] for line in said] == ["configuration read again"]
@@ -147,13 +147,13 @@ async def test_a_mistake_changes_nothing_at_all_and_is_said_in_one_line(
 async def test_a_file_that_is_gone_is_a_mistake_and_no_wish_for_the_defaults(tmp_path: Path) -> None:
     async with recording(tmp_path) as recorder:
         recorder.file.unlink()
-        recorder.source.asked.set()
+        recorder.source.requested.set()
         await settle_until(lambda: bool(recorder.said))
         assert "No such file" in recorder.said[0]["reason"]
         assert recorder.taken == []
 
 
-async def test_what_only_a_restart_changes_is_named_each_time_and_stays_while_the_rest_is_taken_over(
+async def test_settings_that_need_a_restart_are_named_and_the_rest_applied(
     tmp_path: Path,
 ) -> None:
     async with recording(tmp_path) as recorder:
@@ -188,7 +188,7 @@ def test_each_part_is_told_what_is_its_own(tmp_path: Path) -> None:
         pace=cast("Pace", SimpleNamespace(set_rate=lambda per_s: told.update(pace=per_s))),
         ohlc=cast("CandleCollector", SimpleNamespace(want=lambda wanted: told.update(ohlc=wanted))),
         commit=cast("Commit", commit),
-        upkeep=cast("Maintenance", upkeep),
+        maintenance=cast("Maintenance", upkeep),
         drainer=cast("Drainer", drainer),
         drain=cast("DrainSchedule", SimpleNamespace(want=lambda every_s: told.update(drain=every_s(1)))),
         repair=cast("Repair", SimpleNamespace(want_history=lambda from_us: told.update(repair=from_us))),
@@ -222,11 +222,11 @@ async def test_a_signal_asks_for_a_reload_and_from_a_terminal_that_is_gone_for_t
         source = ConfigSource(Config)
         source.on_signal(stopped.set, terminal=terminal)
         os.kill(os.getpid(), signal.SIGHUP)
-        await asyncio.wait_for(source.asked.wait(), 30)
+        await asyncio.wait_for(source.requested.wait(), 30)
         assert not stopped.is_set()
-        source.asked.clear()
+        source.requested.clear()
         os.close(host)
         os.kill(os.getpid(), signal.SIGHUP)
         await asyncio.wait_for(stopped.wait(), 30)
-        assert not source.asked.is_set()
+        assert not source.requested.is_set()
         assert os.write(terminal, b"a line of the log") > 0

@@ -90,7 +90,7 @@ async def test_where_there_is_room_nothing_happens(tmp_path: Path) -> None:
             assert (bench.history, bench.noted(), bench.raw(), bench.space.low) == ([], [], ["1"], False)
 
 
-async def test_at_the_low_mark_history_waits_and_the_oldest_raw_segments_go_until_there_is_room(
+async def test_low_disk_space_pauses_backfill_and_removes_the_oldest_raw_segments(
     tmp_path: Path,
 ) -> None:
     with shop(tmp_path) as opened:
@@ -129,7 +129,7 @@ async def test_raw_segments_that_nobody_may_list_are_told_of_and_all_else_goes_o
             with denied(opened.layout.raw), structlog.testing.capture_logs() as said:
                 found = bench.space._make_room(1_000 * MB)
             assert found.free == 500 * MB + 100 * MB * bench.there
-            assert [line["event"] for line in said] == ["raw segments cannot make room"]
+            assert [line["event"] for line in said] == ["raw segments cannot be removed to make room"]
             assert str(opened.layout.raw) in said[0]["reason"]
             await bench.look()
             assert (bench.raw(), bench.history) == ([], [True])
@@ -232,7 +232,7 @@ def test_a_segment_all_of_which_is_archived_lacks_nothing(tmp_path: Path) -> Non
         assert ArchivedCheck(opened.layout, opened.disk).lacks(retired(opened, *KNOWN)) is None
 
 
-def test_a_segment_that_waits_for_its_drain_is_not_archived_however_many_of_its_ids_are(tmp_path: Path) -> None:
+def test_an_undrained_segment_never_counts_as_archived(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         opened.archive.append(PAIR, trades(1, 10))
         opened.journal.append([live(1, 10)])

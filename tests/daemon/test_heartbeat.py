@@ -42,12 +42,12 @@ class Bench(Fakes):
 
     def begin(self, *, streaming: bool = True) -> None:
         if streaming:
-            self.pulse.listen(lambda: [self.silent_s], lambda: self.connects_in_s)
+            self.pulse.watch_stream(lambda: [self.silent_s], lambda: self.connects_in_s)
         commit = SimpleNamespace(unsynced_s=lambda: self.unsynced_s)
         drain = SimpleNamespace(drained_s=lambda: self.drained_s, every_s=300.0)
         quarantined = SimpleNamespace(faults=list)
         parts = cast("Any", [commit, drain, self.space, quarantined])
-        self.pulse.begun(Parts({"BTC/USD": 1, "ETH/USD": 2}, *parts))
+        self.pulse.recording(Parts({"BTC/USD": 1, "ETH/USD": 2}, *parts))
 
     def unready(self) -> list[str]:
         return health.not_ready(self.pulse.state())

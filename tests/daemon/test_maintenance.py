@@ -3,12 +3,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import json
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 import recorder
@@ -18,10 +16,12 @@ from recorder.errors import UnlistedFolder, UnreadableFile
 from recorder.ingest.quarantined_pairs import RETRIES_S
 from recorder.journal import segment
 from recorder.ops.exchange_clock import ConfirmedTime
+from tests import segments
 from tests.archive.candles import candle, rows
 from tests.builders import PAIR, Shop, shop, trades
 from tests.clocks import ManualClock, asleep, settle_until
 from tests.fakes import Fakes
+from tests.segments import numbers_in
 
 
 @contextlib.asynccontextmanager
@@ -59,7 +59,7 @@ async def test_small_neighbours_are_merged_and_the_ids_stay(tmp_path: Path) -> N
         assert (value("recorder_compaction_duration_seconds_count") or 0) >= 1
 
 
-async def test_a_file_that_may_not_be_read_ends_no_upkeep_and_a_quarantined_pair_is_left_alone(
+async def test_maintenance_survives_an_unreadable_file_and_skips_quarantined_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock, looked = ManualClock(), list[str]()
@@ -94,7 +94,7 @@ async def test_a_file_that_may_not_be_read_ends_no_upkeep_and_a_quarantined_pair
     assert "compaction refused" in capsys.readouterr().out
 
 
-async def test_what_is_the_disks_fault_is_no_refusal_and_is_tried_again_before_the_run_ends(
+async def test_a_disk_fault_is_retried_before_the_run_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = ManualClock()
@@ -140,7 +140,7 @@ async def test_raw_segments_that_cannot_be_listed_end_no_upkeep(
     [(1, range(1, 20)), (REMEMBERED + 1, range(1, 20)), (REMEMBERED + 11, range(11, 20))],
     ids=["in the journal", "which has lost them since a copy was made", "and long ago"],
 )
-async def test_tables_without_ids_are_merged_and_forget_segments_that_have_long_left_the_journal(
+async def test_tables_without_ids_are_merged_and_forget_retired_segments(
     tmp_path: Path, oldest: int, named: range
 ) -> None:
     clock = ManualClock()
@@ -150,12 +150,12 @@ async def test_tables_without_ids_are_merged_and_forget_segments_that_have_long_
         candles = CandleArchive(opened.tables)
         for number in range(20):
             candles.take([candle(number)], number)
-            opened.tables.write(number)
+            opened.tables.write(segments.named(number))
 
         def footers() -> list[list[int]]:
             with contextlib.suppress(OSError):  # exchanged while it was listed: look again
                 paths = (tmp_path / "ohlc" / "timeframe=1m" / "year=2025").iterdir()
-                return [json.loads(pq.read_metadata(path).metadata[b"recorder"])["segments"] for path in paths]
+                return list(map(numbers_in, paths))
             return []
 
         async with keeping(opened, clock):
@@ -200,7 +200,7 @@ class Judge:
         await settle_until(asked)
 
 
-async def test_raw_segments_go_when_they_are_older_than_the_policy_and_corrupt_lines_never(tmp_path: Path) -> None:
+async def test_raw_segments_expire_by_age_and_corrupt_lines_never(tmp_path: Path) -> None:
     clock = ManualClock()
     now_s, judge = clock.wall_ns() / 1e9, Judge(clock)
     with shop(tmp_path) as opened:

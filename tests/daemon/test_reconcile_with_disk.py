@@ -210,7 +210,7 @@ async def test_a_file_that_gave_way_to_another_of_its_name_counts_for_what_it_ho
         assert bench.holes == [Span(11, 20)]
 
 
-async def test_a_folder_of_a_pair_that_vanished_is_reported_and_its_journal_still_counts(tmp_path: Path) -> None:
+async def test_a_vanished_pair_folder_is_reported_and_its_journal_still_counts(tmp_path: Path) -> None:
     async with comparing(tmp_path) as bench:
         await bench.receive((1, 30))
         await bench.drain.everything()
@@ -239,7 +239,7 @@ async def test_what_another_process_adds_is_learnt_and_is_no_difference(tmp_path
         assert (bench.looked, bench.planned, bench.differences()) == (looked + 1, [], 0)
 
 
-async def test_what_lies_in_a_damaged_file_is_missing_at_the_next_look_and_comes_back_with_it(tmp_path: Path) -> None:
+async def test_rows_of_a_damaged_file_are_missing_until_it_is_restored(tmp_path: Path) -> None:
     pair, kept = "AAA/USD", tmp_path / "kept"
     async with comparing(tmp_path / "archive") as bench:
         account = functools.partial(bench.ledger.of, pair)

@@ -34,7 +34,7 @@ from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.archives import candle, trade, trades, writing
 from tests.end_to_end.harness import PATIENCE_S, REPOSITORY, Process, archived, caught_up, config_for, recording, until
-from tests.ingest.drained import NEW_YEAR_S, SEGMENT, drain, merge, note, prepared, state
+from tests.ingest.drained_archive import NEW_YEAR_S, SEGMENT, drain, merge, note, prepared, state
 from tests.powercut import Unsynced
 
 DOCUMENT: Final = (REPOSITORY / "docs" / "operations.md").read_text()
@@ -249,7 +249,7 @@ def copied() -> list[tuple[str, str]]:
     return steps
 
 
-@pytest.mark.parametrize("between", range(7))
+@pytest.mark.parametrize("between", range(8))
 def test_a_copy_is_whole_whenever_the_recorder_drains_and_merges_while_it_is_made(
     tmp_path: Path, host: Host, between: int
 ) -> None:
@@ -307,7 +307,7 @@ async def test_it_is_backed_up_while_it_records_and_restored_without_loss_or_dou
 
     async with sandbox.serve():
         config = config_for(sandbox, host.data, drain_every_s=0.2)
-        async with recording(config, composition.Intervals(upkeep_s=0.05)):
+        async with recording(config, composition.Intervals(maintenance_s=0.05)):
             await until(lambda: bool(Layout(host.data).pairs()), what="it archives")
             await until(lambda: anchored(host.data), what="the beginning of each pair is known")
             async with asyncio.timeout(PATIENCE_S):

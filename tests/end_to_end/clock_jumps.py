@@ -82,7 +82,7 @@ def settings(sandbox: Sandbox, data: Path, *pairs: str, pace: float = 200.0, **o
 @contextlib.asynccontextmanager
 async def recorded(config: Config, clock: LeapingClock, rhythm: app.Intervals | None = None) -> AsyncIterator[None]:
     stop = app.Stop()
-    task = asyncio.create_task(app.record(config, stop, clock=clock, rhythm=rhythm))
+    task = asyncio.create_task(app.record(config, stop, clock=clock, intervals=rhythm))
     try:
         yield
     finally:

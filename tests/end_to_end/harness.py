@@ -96,7 +96,7 @@ async def recording(
 ) -> AsyncIterator[app.Stop]:
     """Record while the context lasts, then stop as SIGTERM would and wait until all is drained."""
     stop = app.Stop()
-    task = asyncio.create_task(app.record(config, stop, clock=clock, rhythm=rhythm))
+    task = asyncio.create_task(app.record(config, stop, clock=clock, intervals=rhythm))
     try:
         yield stop
     finally:

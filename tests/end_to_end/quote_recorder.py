@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-from recorder.archive import locks
+from recorder.archive import archive_id, locks
 from recorder.archive.datasets import MARKET_JOURNAL
 from recorder.archive.layout import Layout
 from recorder.archive.open_archive import create
@@ -74,7 +74,14 @@ class QuoteRecorder:
         create(layout, self._disk)
         self._stack = contextlib.ExitStack()
         staging = self._stack.enter_context(locks.staging(layout, self._disk))
-        self.journal = Journal(self.data, self._disk, staging=staging, now_ns=self.clock.wall_ns())
+        self.journal = Journal(
+            self.data,
+            self._disk,
+            staging=staging,
+            now_ns=self.clock.wall_ns(),
+            archive=archive_id.read(self.data),
+            journal=MARKET_JOURNAL,
+        )
         self._stack.callback(self.journal.close)
         self.drainer = Drainer(
             self.journal,

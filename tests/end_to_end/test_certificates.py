@@ -27,7 +27,7 @@ def certified(data: Path, clock: LeapingClock) -> dict[str, dict[str, Certificat
     }
 
 
-async def test_the_last_day_of_a_silent_pair_is_proven_because_the_exchange_confirms_it(tmp_path: Path) -> None:
+async def test_a_confirmation_proves_the_last_day_of_a_silent_pair(tmp_path: Path) -> None:
     clock = LeapingClock(LATE_NS)
     data, sandbox = tmp_path / "data", exchange(tmp_path, clock, rate=0, history=2500)
     async with sandbox.serve():

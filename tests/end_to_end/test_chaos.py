@@ -54,7 +54,7 @@ async def test_harm_costs_its_pair_alone_heals_as_is_said_and_no_answer_is_wrong
             return not chaos.mend() and caught_up(data, sandbox.last_ids())
 
         with ThreadPoolExecutor(1) as thread:
-            async with recording(config, app.Intervals(upkeep_s=0.2)):
+            async with recording(config, app.Intervals(maintenance_s=0.2)):
                 await until(lambda: streamed(sandbox) == {*PAIRS}, what="all pairs are streamed")
                 burst()
                 await until(lambda: len(Layout(data).pairs()) == len(PAIRS), what="all is archived")

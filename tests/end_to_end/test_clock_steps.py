@@ -51,7 +51,7 @@ async def test_steps_of_the_host_s_clock_lose_nothing_and_are_told(tmp_path: Pat
     async with sandbox.serve():
         config = settings(sandbox, data, BTC, timeframes=("1m",))
         config = config.model_copy(update={"archive": config.archive.model_copy(update={"drain_every": 20.0})})
-        async with recorded(config, host, app.Intervals(upkeep_s=5.0)):
+        async with recorded(config, host, app.Intervals(maintenance_s=5.0)):
             await asked_again(sandbox, clock, 1)
             for step_s in STEPS_S:
                 revised.append(sandbox.revise(BTC, 1))

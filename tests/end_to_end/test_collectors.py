@@ -19,6 +19,7 @@ import pytest
 import zstandard
 
 from recorder import app
+from recorder.archive import archive_id
 from recorder.archive.parquet import read_facts
 from recorder.clock import SystemClock
 from recorder.core.throttling import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S
@@ -26,8 +27,8 @@ from recorder.journal import segment
 from recorder.kraken import records
 from recorder.kraken.records import Note
 from recorder.ops import archive_status
+from recorder.sandbox import rest_faults
 from recorder.sandbox.exchange_status import LADDER
-from recorder.sandbox.fault_injection import rest_faults
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import CHARACTERS, Market
 from recorder.sandbox.pairs import pair_of
@@ -105,7 +106,7 @@ async def test_candles_are_recorded_as_served_once_and_a_revised_one_twice(tmp_p
     assert caught_up(data, {pair: last for pair, last in sandbox.last_ids().items() if pair in pairs})
 
 
-async def test_a_changed_listing_ends_in_instruments_and_events_and_cuts_vwaps_at_its_time(tmp_path: Path) -> None:
+async def test_a_listing_change_is_stored_and_cuts_vwaps_from_its_time_on(tmp_path: Path) -> None:
     clock = LeapingClock()
     data, sandbox = tmp_path / "data", exchange(tmp_path, clock, rate=20)
 
@@ -289,9 +290,7 @@ def test_every_mishap_is_tried() -> None:
 
 
 @pytest.mark.parametrize("names", BROKEN, ids="-".join)
-async def test_whatever_goes_wrong_with_answers_of_every_endpoint_all_is_recorded_afterwards(
-    tmp_path: Path, names: tuple[str, ...]
-) -> None:
+async def test_after_faults_of_every_endpoint_everything_is_recorded(tmp_path: Path, names: tuple[str, ...]) -> None:
     clock = LeapingClock()
     data, sandbox = tmp_path / "data", exchange(tmp_path, clock, rate=2)
     pairs = ["BTC/USD", "ETH/EUR", "SHIB/USD"]
@@ -384,12 +383,12 @@ async def drained_half(data: Path) -> None:
 def drained_twice(data: Path) -> set[int]:
     """Return the segments whose events are archived, and which the next start drains again nevertheless."""
     archived_ones = {
-        number for path in (data / "events").glob("year=2*/*.parquet") for number in read_facts(path).footer.segments
+        name.number for path in (data / "events").glob("year=2*/*.parquet") for name in read_facts(path).footer.segments
     }
     return archived_ones & {segment.number_of(path) for path in segment.segments(data / "journal")}
 
 
-async def test_killed_while_it_drains_candles_events_and_listings_each_row_is_there_once(tmp_path: Path) -> None:
+async def test_killed_while_draining_tables_each_row_is_there_once(tmp_path: Path) -> None:
     """The host's clock, a drain every second, kill -9 in the middle of one again and again."""
     half_drained: set[int] = set()
     clock = SystemClock()
@@ -430,6 +429,7 @@ async def test_killed_while_it_drains_candles_events_and_listings_each_row_is_th
         (Decimal("0.5"),),
         *((Decimal(n),) for n in range(1, kill + 1)),
     ]
+    assert {read_facts(path).footer.archive for path in data.rglob("0*.parquet")} == {archive_id.read(data)}
     noted = notes(data)
     told = Counter(rows(data, "SELECT epoch_us(time), kind, pair FROM events WHERE kind <> 'listing_changed'"))
     assert told == noted

@@ -30,7 +30,7 @@ def claimed(url: str) -> int:
     return sum(int(float(count)) for count in counts)
 
 
-async def test_killed_at_any_moment_nothing_claimed_is_lost_and_the_archive_becomes_the_truth(tmp_path: Path) -> None:
+async def test_killed_at_any_moment_nothing_counted_is_lost_and_all_is_repaired(tmp_path: Path) -> None:
     """2,000 trades a second, a drain every second, kill -9 again and again."""
     random = Random(20261120)
     clock = SystemClock()

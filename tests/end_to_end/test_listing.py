@@ -71,7 +71,7 @@ def nothing_lost_between_the_names(data: Path, was: str, now: str) -> bool:
     return bool(before) and bool(after) and before | after == set(range(min(before), max(after) + 1))
 
 
-async def test_a_pair_is_listed_delisted_listed_again_and_renamed_while_a_pattern_is_recorded(tmp_path: Path) -> None:
+async def test_a_pattern_follows_a_pair_listed_delisted_relisted_and_renamed(tmp_path: Path) -> None:
     data, sandbox = tmp_path / "data", exchange(tmp_path)
     async with sandbox.serve(), recording(config_for(sandbox, data, "*/USD"), OFTEN):
         await until(lambda: held(data, "BTC/USD") > 0, what="the pattern is recorded")
@@ -114,7 +114,7 @@ async def test_a_pair_that_is_listed_while_everything_is_polled_is_polled_too(tm
         assert sandbox.requests.to("/v2") == []
 
 
-async def test_a_pair_that_is_renamed_during_an_outage_is_found_at_once_though_the_listing_is_read_daily(
+async def test_a_pair_renamed_during_an_outage_is_found_before_the_daily_listing(
     tmp_path: Path,
 ) -> None:
     data, sandbox = tmp_path / "data", exchange(tmp_path)
@@ -135,7 +135,7 @@ async def test_a_pair_that_is_renamed_during_an_outage_is_found_at_once_though_t
     assert nothing_lost_between_the_names(data, "NEW/USD", "BRAND/USD")
 
 
-async def test_a_start_with_the_archived_listing_catches_up_with_the_exchange_when_it_is_back(tmp_path: Path) -> None:
+async def test_a_start_from_the_archived_listing_catches_up_once_the_exchange_is_back(tmp_path: Path) -> None:
     data, sandbox = tmp_path / "data", exchange(tmp_path)
     async with sandbox.serve():
         config = config_for(sandbox, data, "*/USD")
@@ -151,7 +151,7 @@ async def test_a_start_with_the_archived_listing_catches_up_with_the_exchange_wh
     assert statuses.count(502) == 3
 
 
-async def test_a_named_pair_that_was_delisted_or_renamed_meanwhile_stops_no_start_but_a_wrong_name_does(
+async def test_a_delisted_or_renamed_pair_stops_no_start_but_a_wrong_name_does(
     tmp_path: Path,
 ) -> None:
     data, sandbox = tmp_path / "data", exchange(tmp_path)
@@ -177,7 +177,7 @@ def wrong(config: Config, name: str) -> Config:
     return config.model_copy(update={"pairs": (*config.pairs, name)})
 
 
-async def test_of_a_pair_renamed_while_nobody_recorded_all_between_the_names_is_fetched(tmp_path: Path) -> None:
+async def test_trades_between_two_names_of_an_unrecorded_pair_are_fetched(tmp_path: Path) -> None:
     data, sandbox = tmp_path / "data", exchange(tmp_path)
     async with sandbox.serve():
         sandbox.enlist(NEW, trades_per_s=2)
@@ -196,7 +196,7 @@ async def test_of_a_pair_renamed_while_nobody_recorded_all_between_the_names_is_
     assert min(row.trade_id for row in archived(data) if row.pair == "BRAND/USD") > 1, "no more than that is wanted"
 
 
-async def test_a_pair_that_listings_lack_for_a_while_keeps_its_subscription_also_over_a_restart(tmp_path: Path) -> None:
+async def test_a_pair_missing_from_some_listings_stays_subscribed_over_a_restart(tmp_path: Path) -> None:
     data, sandbox = tmp_path / "data", exchange(tmp_path)
     async with sandbox.serve():
         config = config_for(sandbox, data, "BTC/USD", "*/EUR")

@@ -133,7 +133,7 @@ class Damages:
         assert told.ids == 0
 
 
-async def test_what_is_damaged_or_removed_under_it_is_missing_for_both_and_fetched_again(tmp_path: Path) -> None:
+async def test_data_damaged_or_removed_while_running_is_missed_and_fetched_again(tmp_path: Path) -> None:
     async with daemon_of(tmp_path) as daemon:
         damages, corrupted = Damages(daemon), False
         while not corrupted:

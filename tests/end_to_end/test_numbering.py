@@ -28,7 +28,7 @@ async def test_no_trade_is_lost_of_a_pair_that_is_counted_from_1_again(tmp_path:
     market = Market(start_ns=SystemClock().wall_ns(), rate=100.0, history={PAIR: 200})
     async with Sandbox(market, clock=SystemClock()).serve() as sandbox:
         config = config_for(sandbox, data, PAIR, drain_every_s=0.3)
-        rhythm = app.Intervals(upkeep_s=0.2)
+        rhythm = app.Intervals(maintenance_s=0.2)
         async with recording(config, rhythm):
             await until((data / "trades" / "pair=BTC%2FUSD").is_dir, what="the pair's folder")
             sandbox.burst(PAIR, 50)

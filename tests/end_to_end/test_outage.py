@@ -14,9 +14,7 @@ from tests.end_to_end.harness import archived, caught_up, config_for, recording,
 
 
 @pytest.mark.parametrize("inclusive", [True, False])
-async def test_what_was_traded_in_an_outage_is_fetched_and_nothing_is_lost_doubled_or_altered(
-    tmp_path: Path, *, inclusive: bool
-) -> None:
+async def test_trades_of_an_outage_are_fetched_each_once_and_unaltered(tmp_path: Path, *, inclusive: bool) -> None:
     clock = SystemClock()
     data = tmp_path / "data"
     market = Market(start_ns=clock.wall_ns(), rate=500)
@@ -42,7 +40,7 @@ def records(data: Path, pairs: int) -> bool:
     return (data / "trades").is_dir() and len(archive_status.read(data)) >= pairs
 
 
-async def test_an_exchange_that_cannot_be_reached_is_named_tried_again_and_then_recorded(tmp_path: Path) -> None:
+async def test_an_unreachable_exchange_is_named_retried_and_then_recorded(tmp_path: Path) -> None:
     clock = SystemClock()
     data = tmp_path / "data"
     sandbox = Sandbox(Market(start_ns=clock.wall_ns()), clock=clock, truth=tmp_path / "truth")

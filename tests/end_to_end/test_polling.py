@@ -9,7 +9,7 @@ from tests.end_to_end.clock_jumps import LeapingClock, exchange, recorded, setti
 from tests.end_to_end.harness import archived, caught_up
 
 
-async def test_a_refused_pair_is_recorded_by_polling_exactly_beside_those_that_are_streamed(tmp_path: Path) -> None:
+async def test_a_refused_pair_is_recorded_exactly_by_polling_beside_streamed_ones(tmp_path: Path) -> None:
     clock = LeapingClock()
     data, sandbox = tmp_path / "data", exchange(tmp_path, clock, rate=5)
     async with sandbox.serve():
@@ -28,7 +28,7 @@ async def test_a_refused_pair_is_recorded_by_polling_exactly_beside_those_that_a
     assert verdict.perfect, str(verdict)
 
 
-async def test_without_the_stream_every_pair_is_recorded_by_polling_and_no_socket_is_opened(tmp_path: Path) -> None:
+async def test_without_the_stream_all_pairs_are_polled_and_no_socket_is_opened(tmp_path: Path) -> None:
     clock = LeapingClock()
     data, sandbox = tmp_path / "data", exchange(tmp_path, clock, rate=5)
     async with sandbox.serve():

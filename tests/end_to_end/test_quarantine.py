@@ -21,7 +21,7 @@ from tests.end_to_end.harness import archived, caught_up, config_for, first_held
 
 BTC, ETH = "BTC/USD", "ETH/EUR"
 HISTORY = 300
-OFTEN = app.Intervals(upkeep_s=0.2)
+OFTEN = app.Intervals(maintenance_s=0.2)
 
 
 def last(data: Path, pair: str) -> int:

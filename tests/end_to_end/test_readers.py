@@ -86,11 +86,11 @@ def merged(data: Path) -> bool:
     return of_btc(data) < drains(data) // 2
 
 
-async def test_readers_in_a_loop_never_see_a_wrong_count_while_the_recorder_drains_and_compacts(tmp_path: Path) -> None:
+async def test_readers_never_see_a_wrong_count_during_drains_and_compactions(tmp_path: Path) -> None:
     clock = Paced()
     data = tmp_path / "data"
     sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=1000), clock=clock, truth=tmp_path / "truth")
-    rhythm = app.Intervals(upkeep_s=EVERY_S)
+    rhythm = app.Intervals(maintenance_s=EVERY_S)
     async with sandbox.serve(), recording(config_for(sandbox, data, drain_every_s=EVERY_S), rhythm, clock):
         await until(lambda: of_btc(data) > 0, what="the first drain")
         readers = [Reader(data, COUNTS, live=False), Reader(data, LIVE_COUNTS, live=True)]

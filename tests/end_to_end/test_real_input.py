@@ -27,7 +27,7 @@ def same_text(value: Decimal, text: str) -> bool:
 
 
 @needs_shared
-async def test_a_recorded_session_with_book_frames_ends_up_in_the_archive_text_for_text(tmp_path: Path) -> None:
+async def test_a_recorded_session_with_book_frames_is_archived_exactly(tmp_path: Path) -> None:
     sandbox = Sandbox(replay_files(sessions=[SESSION], speed=0), clock=SystemClock(), truth=tmp_path / "truth")
     async with sandbox.serve(), recording(config_for(sandbox, tmp_path / "data")):
         await until(lambda: sandbox.last_ids().get("BTC/USD") == 103436779, what="the session is played")
@@ -50,7 +50,7 @@ async def test_a_recorded_session_with_book_frames_ends_up_in_the_archive_text_f
 
 
 @needs_shared
-async def test_a_real_page_of_1000_trades_arrives_by_snapshot_refill_and_stream_text_for_text(tmp_path: Path) -> None:
+async def test_a_real_page_of_trades_arrives_exactly_by_snapshot_repair_and_stream(tmp_path: Path) -> None:
     market = replay_files(listings=[LISTING], pages=[PAGE], withheld=990)
     sandbox = Sandbox(market, clock=SystemClock(), truth=tmp_path / "truth")
     data = tmp_path / "data"

@@ -141,7 +141,7 @@ async def test_many_pairs_wait_until_a_drain_brings_enough_rows_of_each(monkeypa
             await bench.commit.rotate()
 
 
-async def test_so_many_bytes_of_all_sources_or_beside_frames_close_a_segment_and_ask_for_no_drain(
+async def test_enough_bytes_close_a_segment_without_requesting_a_drain(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(commit_module, "ROTATE_BYTES", 20)
@@ -221,7 +221,7 @@ async def test_lines_trades_and_bytes_are_counted_by_where_they_came_from() -> N
     assert counted == [[2, 4, 6], [1, 3, 5], [1, 0, 5]]
 
 
-async def test_latencies_are_of_the_oldest_line_and_of_the_newest_live_trade_but_not_of_a_snapshot() -> None:
+async def test_latencies_are_of_the_oldest_line_and_the_newest_live_trade() -> None:
     bench = Bench()
     bench.journal.release.set()
     now_ns = bench.clock.wall_ns()
@@ -246,7 +246,7 @@ async def test_latencies_are_of_the_oldest_line_and_of_the_newest_live_trade_but
     assert bench.value("recorder_exchange_to_receive_seconds_sum") == pytest.approx(0.25, abs=1e-5)
 
 
-async def test_what_is_not_durable_ages_while_its_sync_hangs_and_while_the_journal_is_busy_otherwise() -> None:
+async def test_unsynced_data_ages_while_the_sync_hangs_or_the_journal_is_busy() -> None:
     bench = Bench()
     running = asyncio.create_task(bench.commit.run())
     await settle()

@@ -78,7 +78,7 @@ def test_memory_is_bounded_by_batches_and_batches_lose_nothing(tmp_path: Path, m
         assert opened.ids() == list(range(1, 61))
 
 
-def test_a_pair_gets_one_file_of_a_drain_however_its_trades_are_mixed_with_those_of_others(
+def test_a_pair_gets_one_file_per_drain_however_its_trades_are_mixed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trade_index, "BATCH_TRADES", 10)

@@ -20,7 +20,7 @@ from recorder.core.report_once import ReportOnce
 from recorder.core.trade_ids import Span
 from recorder.errors import Unstorable
 from recorder.ingest.drain import Drainer
-from recorder.ingest.drained_segment import TOLD_SINGLY
+from recorder.ingest.drained_segment import REPORTED_SINGLY
 from recorder.journal import segment
 from recorder.kraken import records, rest_api
 from recorder.ops.metrics import Metrics
@@ -85,16 +85,16 @@ def test_what_came_before_is_told_once_also_by_another_way(bench: Bench) -> None
 
 
 def test_of_very_many_odd_rows_all_are_kept_and_so_many_told_one_by_one(bench: Bench) -> None:
-    count = TOLD_SINGLY + 20
+    count = REPORTED_SINGLY + 20
     bench.drain(*(line(spoilt(10 * at + 1, 10 * at + 3, 10 * at + 2), "ws:odd:1") for at in range(count)))
     assert len(bench.kept()) == count
     told = bench.told()
-    assert len(told) == TOLD_SINGLY + 1
+    assert len(told) == REPORTED_SINGLY + 1
     more = "20 more rows could not be read: they are stored as well"
     assert (PAIR, {"source": "journal", "reason": more}) in told
 
 
-def test_rows_of_a_page_that_could_not_be_read_are_told_with_the_ids_that_they_may_be_of(bench: Bench) -> None:
+def test_unreadable_rows_of_a_page_are_reported_with_their_possible_ids(bench: Bench) -> None:
     source = records.odd_source(rest_api.trades(BTC), PAIR)
     bench.drain(line(b'{"ids":[[3,5],null],"rows":[null,["x"]]}', source))
     (kept,) = bench.kept()
@@ -114,7 +114,7 @@ def test_an_odd_candle_is_set_aside_and_the_others_are_archived(bench: Bench) ->
     assert len(bench.told()) == 1
 
 
-def test_zero_prices_and_quantities_and_new_kinds_of_orders_are_stored_and_told_once_of_each_pair(bench: Bench) -> None:
+def test_unusual_trades_are_stored_and_reported_once_per_pair(bench: Bench) -> None:
     zero = frame(1, 2).replace(b"63501.6", b"0").replace(b"0.00100000", b"0.00000000")
     other = frame(3, 4).replace(b'"limit"', b'"iceberg"')
     bench.drain(line(zero), line(other), line(zero), line(frame(5, 5).replace(b"63501.6", b"0.0")))

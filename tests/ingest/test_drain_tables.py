@@ -22,7 +22,7 @@ from recorder.journal import segment
 from tests.archive.candles import repeated, rows
 from tests.archive.rows import ids
 from tests.end_to_end.harness import denied
-from tests.ingest.drained import NEW_YEAR_S, SEGMENT, TO_AND_FRO, at, drain, listing, note, prepared, state
+from tests.ingest.drained_archive import NEW_YEAR_S, SEGMENT, TO_AND_FRO, at, drain, listing, note, prepared, state
 from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
 
 
@@ -65,7 +65,7 @@ def test_a_segment_ends_up_in_its_tables(before: Path) -> None:
     [(SEGMENT, False), (SEGMENT, True), (TO_AND_FRO, False), (TO_AND_FRO, True)],
     ids=["all kinds", "all kinds, then merged", "to and fro", "to and fro, then merged"],
 )
-def test_a_power_cut_at_any_call_of_a_drain_neither_loses_nor_doubles_nor_invents_a_row(
+def test_a_power_cut_at_any_call_of_a_drain_leaves_each_row_once(
     tmp_path: Path, lines: Sequence[bytes], *, merging: bool
 ) -> None:
     before = prepared(tmp_path, lines)
@@ -98,7 +98,7 @@ def test_a_power_cut_at_any_call_of_a_drain_neither_loses_nor_doubles_nor_invent
 
 
 @pytest.mark.parametrize("lines", [SEGMENT, TO_AND_FRO], ids=["all kinds", "to and fro"])
-def test_a_refusal_of_any_call_of_a_drain_is_one_sentence_and_the_next_drain_has_it_all(
+def test_a_failed_call_in_a_drain_is_one_sentence_and_the_next_drain_has_all(
     tmp_path: Path, lines: Sequence[bytes]
 ) -> None:
     before = prepared(tmp_path, lines)
@@ -146,7 +146,7 @@ def test_an_odd_entry_is_told_once_and_kept_however_often_it_comes(tmp_path: Pat
     assert {row["pair"]: row["tick_size"] for row in rows(tmp_path, "instruments")}["O1/USD"] is None
 
 
-def test_what_could_not_be_read_when_it_came_is_kept_in_the_quarantine_each_content_once(tmp_path: Path) -> None:
+def test_unreadable_input_is_quarantined_each_content_once(tmp_path: Path) -> None:
     texts = [b'{"Error":"Exceeded msg rate"}', b"upstream timed out", b"\xff", b'{"Error":"Exceeded msg rate"}']
     lines = [segment.encode(at(n), f"ws:unreadable:{n}", text) for n, text in enumerate(texts, 1)]
     lines += [segment.encode(at(9), "rest-unreadable:/0/public/SystemStatus", b"[]")]
@@ -164,7 +164,7 @@ def test_what_is_known_of_a_pair_whose_entry_is_odd_stays(tmp_path: Path) -> Non
     assert [row["kind"] for row in rows(tmp_path, "events")] == ["malformed"]
 
 
-def test_of_two_entries_with_one_symbol_the_one_that_does_not_count_is_told_and_kept_as_it_came(tmp_path: Path) -> None:
+def test_the_entry_that_loses_its_symbol_is_reported_and_quarantined(tmp_path: Path) -> None:
     entry = segment.decode(listing(1, "P", "Q").rstrip(b"\n"))
     body = entry.payload.replace(b'"wsname": "Q/USD"', b'"wsname": "P/USD"')
     drain(tmp_path, Unsynced(), journalled=[listing(1, "P"), segment.encode(at(2), entry.source, body)])
@@ -175,7 +175,7 @@ def test_of_two_entries_with_one_symbol_the_one_that_does_not_count_is_told_and_
     assert segment.decode(kept.line).payload == json.dumps(json.loads(body)["result"]["QZUSD"]).encode()
 
 
-def test_of_very_many_odd_entries_the_first_are_told_one_by_one_and_the_others_by_their_number(tmp_path: Path) -> None:
+def test_very_many_odd_entries_are_reported_singly_and_then_by_number(tmp_path: Path) -> None:
     drain(tmp_path, Unsynced(), journalled=[listing(1, "P", odd=[f"O{number}" for number in range(SINGLY + 5)])])
     reasons = [json.loads(row["detail"])["reason"] for row in rows(tmp_path, "events") if row["kind"] == "malformed"]
     assert len(reasons) == SINGLY + 1
@@ -193,9 +193,7 @@ def test_a_corrupt_line_is_told_at_the_time_of_the_line_before(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("table", ["events", "ohlc", "instruments"])
-def test_a_folder_of_a_table_that_refuses_keeps_trades_from_nothing_and_its_segment_in_the_journal(
-    before: Path, table: str
-) -> None:
+def test_an_unusable_table_folder_keeps_its_segment_but_trades_are_archived(before: Path, table: str) -> None:
     undisturbed = Path(shutil.copytree(before, before.with_name("undisturbed")))
     with denied(before / table):
         with pytest.raises(TableUnusable, match=f"{before / table}.*Permission denied"):

@@ -13,7 +13,7 @@ from tests.ingest import malformed_input
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited and measured as Linux does")
-def test_a_start_over_whatever_a_journal_holds_succeeds_at_the_first_try_in_bounded_memory(tmp_path: Path) -> None:
+def test_a_start_over_any_journal_succeeds_at_once_in_bounded_memory(tmp_path: Path) -> None:
     for name in ("empty", "hostile"):
         (tmp_path / name).mkdir()
     lines = malformed_input.written(tmp_path / "hostile")

@@ -227,7 +227,7 @@ async def test_what_a_person_took_out_of_the_quarantine_is_missing_and_stops_not
     assert bench.held() == [Span(100, 100), Span(JUMPED + 1, JUMPED + 1)]
 
 
-async def test_of_a_pair_that_holds_nothing_a_lone_high_id_waits_and_ids_that_go_on_do_not(bench: Bench) -> None:
+async def test_of_an_empty_pair_a_lone_high_id_is_parked_and_consecutive_ids_are_not(bench: Bench) -> None:
     await bench.streamed(LONE)
     assert (bench.held(), bench.parked()) == ([], [Span(LONE, LONE)])
     await bench.drain()
@@ -244,9 +244,7 @@ async def test_a_relisting_that_begins_at_one_again_is_not_parked(bench: Bench) 
 
 
 @pytest.mark.parametrize("recv_s", [7, T0_US // 1_000_000 + 90 * 86_400, 4_176_528_432])
-async def test_after_three_months_down_nothing_is_parked_for_long_whatever_the_clock_says(
-    bench: Bench, recv_s: int
-) -> None:
+async def test_after_three_months_down_no_id_stays_parked_whatever_the_clock(bench: Bench, recv_s: int) -> None:
     """Without any answer of REST: it refuses for an hour."""
     await bench.streamed(100)
     first = 90 * 86_400 * 5

@@ -170,7 +170,7 @@ def test_a_start_over_a_bad_file_of_one_pair_records_all_others(bench: Bench, da
     assert [len(span) for span in kept.spans] == [2]
 
 
-def test_a_short_file_beside_good_ones_costs_that_pair_alone_and_heals_when_it_is_removed(bench: Bench) -> None:
+def test_a_junk_file_affects_its_pair_alone_until_it_is_removed(bench: Bench) -> None:
     stray = bench.file.with_name("junk.parquet")
     stray.write_bytes(b"junk")
     bench.start()
@@ -210,7 +210,7 @@ def test_what_waited_is_archived_once_with_its_receive_times_however_often(bench
     assert bench.held(PAIR) == list(range(1, 16))
 
 
-def test_what_an_earlier_run_left_waiting_is_archived_where_the_file_was_put_right_meanwhile(bench: Bench) -> None:
+def test_lines_waiting_since_an_earlier_run_are_archived_once_repaired(bench: Bench) -> None:
     whole = bench.file.read_bytes()
     bench.file.write_bytes(b"PAR1")
     bench.start()

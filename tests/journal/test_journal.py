@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -12,11 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.core.event_kinds import NOTE
+from recorder.core.segment_names import SegmentName
 from recorder.disk import Disk
 from recorder.errors import DiskError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from tests.powercut import PowerCut, Unsynced
+from tests.segments import ARCHIVE
+
+MARKET = "journal_market"
 
 
 @contextmanager
@@ -166,3 +170,17 @@ def test_after_a_failure_the_journal_takes_nothing_more(tmp_path: Path, failing:
     with opened(tmp_path / "again") as journal:
         assert numbers(path)[:2] == [1, 2]
         assert 4 not in numbers(path)
+
+
+def test_two_journals_of_an_archive_share_neither_numbers_nor_the_folder_of_what_is_retired(tmp_path: Path) -> None:
+    with opened(tmp_path) as main:
+        market = Journal(tmp_path, Unsynced(), staging=tmp_path / ".staging", now_ns=1, archive=ARCHIVE, journal=MARKET)
+        with closing(market):
+            market.append([line(1)])
+            market.rotate(2)
+            (path,) = market.closed()
+            assert market.name_of(path) == SegmentName(ARCHIVE, MARKET, 1)
+            market.retire(path, keep=True)
+        assert (main.number, market.number) == (1, 2)
+    assert [path.name for path in (tmp_path / "raw_market").iterdir()] == ["000000000001.jsonl.zst"]
+    assert list((tmp_path / "raw").iterdir()) == []

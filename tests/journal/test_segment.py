@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.event_kinds import NOTE
+from recorder.core.event_kinds import HEADER, NOTE
+from recorder.core.segment_names import SegmentName
 from recorder.errors import CorruptLine
 from recorder.journal import segment
 from recorder.journal.segment import Entry
+from tests.segments import ARCHIVE
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -153,3 +155,28 @@ def test_a_note_of_something_nested_out_of_all_depth_tells_the_rest() -> None:
 def test_a_line_of_no_moment_from_nowhere_or_out_of_all_depth_is_corrupt(line: bytes) -> None:
     with pytest.raises(CorruptLine):
         segment.decode(line)
+
+
+def test_the_name_of_a_segment_stands_in_its_first_line_wherever_the_file_lies(tmp_path: Path) -> None:
+    market = SegmentName(ARCHIVE, "journal_market", 7)
+    path = tmp_path / "journal" / "000000000050.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(segment.encode_header(1, market) + segment.encode_note(2, "connected"))
+    assert segment.name_of(path, archive="ours") == market
+
+
+def test_a_segment_of_an_older_release_has_no_more_of_a_name_than_its_number(tmp_path: Path) -> None:
+    path = segment.path_of(tmp_path, 7)
+    path.write_bytes(segment.encode_note(1, HEADER, number=7, format=1, writer="kraken-recorder 0.1.0"))
+    assert segment.name_of(path, archive="ours") == SegmentName("", "journal", 7)
+    path.write_bytes(segment.encode_header(1, SegmentName("", "journal", 7)))
+    assert b"archive" not in path.read_bytes()
+    assert segment.name_of(path, archive="ours") == SegmentName("", "journal", 7)
+
+
+@pytest.mark.parametrize("first", [b"", b"\n", b"junk", b"{}\n", segment.encode_note(1, "connected"), b"x" * 10_000])
+def test_a_segment_whose_first_line_is_damaged_is_of_the_folder_that_it_lies_in(tmp_path: Path, first: bytes) -> None:
+    path = segment.path_of(tmp_path / "journal_market", 7)
+    path.parent.mkdir()
+    path.write_bytes(first)
+    assert segment.name_of(path, archive="ours") == SegmentName("ours", "journal_market", 7)

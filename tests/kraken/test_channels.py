@@ -9,7 +9,17 @@ from recorder.errors import Malformed
 from recorder.kraken import trade_frames
 from recorder.kraken.channels import TRADES, Channel
 from recorder.kraken.websocket_session import Send, Session, TradeRows
-from tests.kraken.playbook import RECEIVED_NS, ack, answer, is_unreadable, play, stands, trade_json, trades, unreadable
+from tests.kraken.session_scripts import (
+    RECEIVED_NS,
+    ack,
+    answer,
+    is_unreadable,
+    play,
+    stands,
+    trade_json,
+    trades,
+    unreadable,
+)
 
 BTC = "BTC/USD"
 

@@ -35,7 +35,7 @@ TIMES = st.lists(st.integers(0, 40 * DAY_NS) | st.integers(0, 10**9), min_size=2
 
 
 @given(TIMES, st.data())
-def test_it_gives_a_trade_from_before_the_moment_or_the_first_of_all_and_nothing_that_is_held(
+def test_the_history_reaches_a_trade_before_its_start_or_the_first_of_all(
     times: list[int], data: st.DataObject
 ) -> None:
     cap = data.draw(st.integers(1, 5) | st.just(1000))
@@ -76,7 +76,7 @@ def test_ids_below_the_first_row_of_all_were_skipped() -> None:
     assert (rows, attempt.skipped) == ([], [Span(1, 2)])
 
 
-def test_an_answer_that_begins_above_a_trade_that_is_held_does_not_begin_with_the_first_of_all() -> None:
+def test_an_answer_above_a_stored_trade_does_not_start_the_history() -> None:
     newest = Exchange([START_NS + step for step in range(3_000)], lacking=frozenset(range(1, 2_001)))
     assert reach(newest, history_of(newest, 1_500, 0))[1].skipped == []
 

@@ -90,7 +90,7 @@ def test_a_page_tells_whether_it_begins_or_ends_oddly_and_when() -> None:
     assert page_of(row(2), row(3, 2, "null")).odd_end_us is None
 
 
-def test_a_page_of_which_no_row_can_be_read_is_refused_whole_and_says_which_id_was_first() -> None:
+def test_a_page_without_a_readable_row_is_refused_with_its_first_id() -> None:
     with pytest.raises(Malformed, match="trade 1: "):
         page_of(row(1, 5, "null"), row(2, 5, "null"))
 

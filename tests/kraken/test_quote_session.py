@@ -8,8 +8,8 @@ import pytest
 
 from recorder.kraken.quote_session import NumberedRows, QuoteSession, SessionEnd, SessionNumbers, SessionsEnded
 from recorder.kraken.websocket_session import Send, Subscribed, UnknownFrame, UnreadableFrame
-from tests.kraken.playbook import TIMES, ack
 from tests.kraken.quote_frames import PAIR, ticker, top
+from tests.kraken.session_scripts import TIMES, ack
 
 ETH = "ETH/USD"
 HEARTBEAT = b'{"channel":"heartbeat"}'

@@ -236,7 +236,7 @@ def test_a_frame_of_an_earlier_release_is_read_row_by_row_where_it_must_be() -> 
 
 
 @pytest.mark.parametrize("body", [b'{"error":["EService:Busy"]}', b"not JSON", b'{"error":[],"result":5}', b"[]"])
-def test_a_journalled_answer_that_is_an_error_is_malformed_and_no_failure_of_the_exchange(body: bytes) -> None:
+def test_a_journalled_error_answer_is_malformed_not_an_exchange_error(body: bytes) -> None:
     for holding in (
         PolledTrades(Entry(1, segment.decode(PAGE).source, body)).trades,
         PublishedCandles(Entry(1, segment.decode(CANDLES).source, body)).candles,
@@ -272,9 +272,9 @@ def test_a_listing_is_read() -> None:
     listing = of(LISTING)
     assert isinstance(listing, ListingRecord)
     assert [instrument.pair for instrument in listing.listed().entries] == ["BTC/USD"]
-    assert listing.listed().asked == "currency"
+    assert listing.listed().asset_class == "currency"
     stocks = ListingRecord(Entry(1, "rest:/0/public/AssetPairs?aclass_base=tokenized_asset", listing.line.payload))
-    assert stocks.listed().asked == "tokenized_asset"
+    assert stocks.listed().asset_class == "tokenized_asset"
     assert list(stocks.entries()) == ["XXBTZUSD"]
 
 
@@ -311,7 +311,7 @@ def test_a_note_that_cannot_be_read_is_malformed(payload: bytes) -> None:
 # -- claims ---------------------------------------------------------------------------------------------------------
 
 
-def test_lines_claim_the_runs_of_their_trades_and_what_notes_tell_of_ids_in_their_order() -> None:
+def test_lines_claim_the_runs_of_their_trades_and_the_evidence_of_notes() -> None:
     void = segment.encode_note(0, EventKind.VOID, pair="BTC/USD", first_id=90003, last_id=90004)
     confirmed = segment.encode_note(0, EventKind.CONFIRMED, pair="BTC/USD", last_id=90005, until_us=7)
     lines = [segment.decode(line) for line in (*WRITTEN, void.rstrip(b"\n"), confirmed.rstrip(b"\n"))]

@@ -17,7 +17,7 @@ from recorder.kraken.silence_rules import GRACE_S, LAG_S, Behind, SilentPairs
 from recorder.kraken.ticker_quotes import Quote
 from recorder.kraken.websocket_session import Hangup, Session
 from tests.builders import trade
-from tests.kraken.playbook import ack
+from tests.kraken.session_scripts import ack
 
 PAIR = "BTC/USD"
 EVERY = 60
@@ -180,7 +180,7 @@ def streamed(last: int) -> SilentPairs:
     return silence
 
 
-def test_what_was_fetched_and_not_heard_by_the_next_look_asks_for_a_new_subscription_though_nothing_moved() -> None:
+def test_fetched_trades_not_heard_by_the_next_check_cause_a_resubscription() -> None:
     silence = streamed(10)
     first = behind_at(silence, 11, 6, 10)
     silence.fetched(first, 11)
@@ -208,7 +208,7 @@ def begun(heard: int) -> SilentPairs:
     )
 
 
-def test_a_first_look_that_shows_another_last_trade_than_was_heard_finds_the_pair_behind() -> None:
+def test_another_last_trade_at_the_first_check_means_the_pair_is_behind() -> None:
     silence = begun(10)
     assert told(silence, 14, 9, 10, 10)[0] == [Behind(PAIR, ("volume",), 10, again=False)]
     silence.fetched(Behind(PAIR, ("volume",), 10, again=False), 14)
@@ -216,12 +216,12 @@ def test_a_first_look_that_shows_another_last_trade_than_was_heard_finds_the_pai
     assert [behind.again for behind in told(silence, 14, 9, 10, 10)[0]] == [True], "and nothing was heard since"
 
 
-def test_a_pair_of_which_not_even_a_snapshot_came_is_behind_at_its_first_look_if_it_ever_traded() -> None:
+def test_a_traded_pair_without_a_snapshot_is_behind_at_its_first_check() -> None:
     assert told(SilentPairs(unknown), 9, 9, 0, 0)[0] == [Behind(PAIR, ("price",), 0, again=False)]
     assert told(SilentPairs(unknown), 0, 0, 0, 0) == ([], [PAIR])
 
 
-def test_a_first_look_that_shows_an_equal_last_trade_leaves_a_doubt_until_rest_was_asked() -> None:
+def test_an_equal_last_trade_at_the_first_check_stays_in_doubt_until_rest_confirms() -> None:
     silence = begun(10)
     assert told(silence, 16, 11, 10, 10) == ([], [PAIR])
     assert not silence.fetched_tail(PAIR, None)
@@ -272,7 +272,7 @@ def test_a_new_subscription_that_works_is_left_in_peace() -> None:
         assert look(silence, last, last - 5, last) is None
 
 
-def test_where_nothing_newer_is_to_be_had_the_count_was_wrong_and_is_not_held_against_the_pair() -> None:
+def test_a_count_that_rest_refutes_no_longer_makes_a_pair_suspect() -> None:
     silence = streamed(10)
     silence.fetched(behind_at(silence, 10, 6, 10), 10)
     assert look(silence, 10, 6, 10) is None
@@ -424,7 +424,7 @@ def test_whatever_is_lost_is_held_two_looks_after_a_pair_went_quiet(
 
 
 @given(STEPS, ANSWERS, st.integers(0, 1500))
-def test_each_unheard_trade_after_the_first_is_found_within_two_looks_whatever_came_before(
+def test_each_unheard_trade_is_found_within_two_checks(
     steps: list[tuple[int, int, int]], answers: list[int | str], silent_from: int
 ) -> None:
     world = World([(later, slow, 0) for later, slow, _ in steps], answers, silent_from)
@@ -452,7 +452,7 @@ def test_a_silent_pair_is_subscribed_anew_at_the_second_look_at_the_latest(
 
 @settings(max_examples=200)
 @given(STEPS, ANSWERS, st.integers(0, 1500))
-def test_a_pair_that_falls_silent_between_two_looks_is_subscribed_anew_at_the_second_that_tells_of_it(
+def test_a_pair_silent_between_two_checks_is_resubscribed_at_the_second_that_shows_it(
     steps: list[tuple[int, int, int]], answers: list[int | str], silent_from: int
 ) -> None:
     """Though frames that came before that were heard since the look before. The first look is at a quiet moment."""
@@ -469,7 +469,7 @@ def test_a_pair_that_falls_silent_between_two_looks_is_subscribed_anew_at_the_se
 
 @settings(max_examples=300)
 @given(STEPS, ANSWERS, st.none() | st.integers(0, 1500))
-def test_a_pair_that_was_never_heard_is_subscribed_anew_when_it_is_found_but_not_by_the_first_look(
+def test_a_never_heard_pair_is_resubscribed_when_found_but_not_at_the_first_check(
     steps: list[tuple[int, int, int]], answers: list[int | str], midnight: int | None
 ) -> None:
     world = World(steps, [0, *answers], silent_from=0, midnight=midnight)

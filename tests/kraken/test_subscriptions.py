@@ -82,7 +82,7 @@ def test_a_message_that_is_refused_halves_the_next_ones_which_follow_one_by_one(
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_while_everything_is_refused_few_messages_are_sent_and_all_is_granted_soon_after(*, named: bool) -> None:
+def test_few_messages_are_sent_while_refused_and_all_is_granted_soon_after(*, named: bool) -> None:
     ends_s = 3600
     server = Server(lambda now_s, symbols: symbols if now_s >= ends_s else (), named=named)
     server.run(MANY, 4200)

@@ -10,7 +10,7 @@ from recorder.core.model import Trade
 from recorder.core.trade_ids import runs_of
 from recorder.errors import Malformed
 from recorder.kraken import trade_frames
-from tests.kraken.playbook import trade_json, trades
+from tests.kraken.session_scripts import trade_json, trades
 
 NUMBERS = st.sampled_from(
     ["1", "63501.9", "0", "0.00000001", "1.000000000000", "0.000000000001", "1.0000000000000", "1.0000000000001"]

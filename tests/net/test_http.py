@@ -403,7 +403,7 @@ def refusing(status: int, *paths: str, headers: dict[str, str] | None = None) ->
 
 
 @pytest.mark.parametrize("status", [403, 429])
-async def test_what_the_edge_refuses_stops_that_path_alone_and_who_waits_for_it_lets_others_pass(
+async def test_a_refusal_of_the_edge_pauses_its_path_alone(
     serve: Serve, client: aiohttp.ClientSession, clock: ManualClock, status: int
 ) -> None:
     told, came = Told(clock), list[tuple[str, float]]()
@@ -467,7 +467,7 @@ async def test_a_refusal_elsewhere_stops_all_of_rest(
     assert told.scopes == ["all"]
 
 
-async def test_a_request_whose_connection_is_reset_is_not_sent_again_by_anybody_but_who_asked(
+async def test_a_request_whose_connection_is_reset_is_not_repeated_unasked(
     listen: Listen, client: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
     came: list[float] = []
@@ -523,7 +523,7 @@ async def test_processes_that_share_turns_keep_one_pace_and_pause_together(
     moments = starts(client, clock)
     turns = SharedRateLimit(tmp_path / "turns", clock)
     async with serve(answering(GOOD, GOOD, GOOD, GOOD, (429, b"", {"Retry-After": "40"}), GOOD)) as host:
-        one, other = (Http(client, f"http://{host}", pace=Pace(2.0), clock=clock, turns=turns) for _ in range(2))
+        one, other = (Http(client, f"http://{host}", pace=Pace(2.0), clock=clock, rate_limit=turns) for _ in range(2))
         for caller in (one, other, one, other):
             await caller.get(ASK)
         assert moments == pytest.approx([0.0, 0.5, 1.0, 1.5])

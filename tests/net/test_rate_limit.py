@@ -39,9 +39,7 @@ def test_those_who_take_turns_through_one_file_go_one_after_the_other(
     assert turns.claim(1.0) == pytest.approx(2.0)
 
 
-def test_who_comes_a_little_late_does_not_delay_those_after_him_but_a_rest_buys_nothing(
-    turns: SharedRateLimit, clock: ManualClock
-) -> None:
+def test_a_late_request_delays_no_other_and_a_rest_earns_no_burst(turns: SharedRateLimit, clock: ManualClock) -> None:
     assert turns.claim(1.0) == 0.0
     clock.move(1.3)
     assert turns.claim(1.0) == 0.0

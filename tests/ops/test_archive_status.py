@@ -22,6 +22,7 @@ from recorder.ops.archive_status import CandleStatus
 from tests.archives import MINUTE_US, START_US, Written, candle, writing
 from tests.archives import trades as made
 from tests.builders import PAIR, T0_US, frame, shop, trades
+from tests.segments import named
 
 
 def test_archive_and_journal_are_counted_together_and_each_id_once(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_ids_that_do_not_exist_are_no_hole(tmp_path: Path) -> None:
         opened.archive.append(PAIR, [*trades(1, 3), *trades(9, 10)])
         tables = SegmentTables(opened.layout, opened.disk, staging=opened.layout.staging)
         tables.add(Branch(EVENTS), [Event(1, "void", PAIR, '{"first_id":4,"last_id":5}')])
-        tables.write(1)
+        tables.write(named(1))
         opened.journal.append([segment.encode_note(2, "void", pair=PAIR, first_id=7, last_id=7)])
         opened.journal.append([segment.encode_note(2, "void", pair="ETH/USD", first_id=7, last_id=7)])
         (btc,) = archive_status.read(tmp_path)
@@ -228,7 +229,7 @@ def test_what_is_set_aside_is_counted_by_reason(tmp_path: Path) -> None:
     assert archive_status.everything(tmp_path).quarantine == {"malformed": (1, path.stat().st_size)}
 
 
-def test_a_pair_of_which_ids_lie_in_two_files_is_told_with_both_and_no_number_is_made_up(tmp_path: Path) -> None:
+def test_ids_in_two_files_are_reported_with_both_and_no_count_is_invented(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         opened.archive.append(PAIR, trades(1, 10))
         opened.archive.append("ETH/USD", trades(5, 6, pair="ETH/USD"))

@@ -48,7 +48,7 @@ def counted(said: list[LogLine]) -> int:
     return sum(line.get("repeated", 0) + line.get("held_back", 0) for _, line in said)
 
 
-def test_an_equal_line_is_printed_a_few_times_and_the_next_one_printed_says_how_often_it_was_not() -> None:
+def test_an_equal_line_is_printed_a_few_times_and_then_with_its_count() -> None:
     repeats = LogDedup()
     said = [repeats.add("warning", failed("BTC/USD", retry_in_s=number), number / 10) for number in range(44)]
     assert [len(now) for now in said] == [1] * EQUAL + [0] * 41
@@ -57,7 +57,7 @@ def test_an_equal_line_is_printed_a_few_times_and_the_next_one_printed_says_how_
     ]
 
 
-def test_a_thousand_pairs_that_fail_alike_are_a_few_lines_and_one_that_says_how_many_more() -> None:
+def test_a_thousand_equal_failures_are_a_few_lines_and_a_count() -> None:
     repeats = LogDedup()
     said = [now for number in range(1000) for now in repeats.add("error", failed(f"P{number}/USD"), 0.001 * number)]
     assert [line["pair"] for _, line in said] == [f"P{number}/USD" for number in range(LINES)]

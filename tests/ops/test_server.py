@@ -270,7 +270,7 @@ async def test_a_token_reaches_no_log_and_no_answer(
     assert all(TOKEN.encode() not in answer for answer in answers)
 
 
-async def test_a_port_that_is_taken_and_a_host_that_is_none_are_configuration_errors_with_the_remedy() -> None:
+async def test_a_taken_port_and_an_invalid_host_are_errors_with_a_remedy() -> None:
     face = Face(Metrics(), lambda: GOOD, dict)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -27,9 +27,7 @@ def test_every_view_and_macro_is_loaded_and_nothing_else() -> None:
     assert len(catalogue.snapshot()) == len(set(catalogue.snapshot()))
 
 
-def test_a_file_is_loaded_after_those_that_create_what_it_names_and_needs_no_line_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_loaded_after_the_files_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packaged = tmp_path / "recorder" / "_queries"
     shutil.copytree(QUERIES, packaged)
     (packaged / "macros" / "a.sql").write_text("-- f(1) FROM z\nCREATE OR REPLACE MACRO a(x) AS TABLE FROM\n    b;")
@@ -75,7 +73,7 @@ def test_every_file_begins_with_its_question_and_its_parameters(name: str) -> No
 
 
 @pytest.mark.parametrize("path", sorted((QUERIES / "analysis").glob("*.sql")), ids=lambda path: path.stem)
-def test_every_analysis_begins_with_its_question_and_names_each_parameter_with_its_type(path: Path) -> None:
+def test_every_analysis_begins_with_its_question_and_typed_parameters(path: Path) -> None:
     first, blank, *rest = path.read_text().splitlines()
     assert first.startswith("-- ")
     assert first.endswith("?")
@@ -91,9 +89,32 @@ def test_every_analysis_begins_with_its_question_and_names_each_parameter_with_i
             one.value(one.default)
 
 
-def test_the_catalogue_lists_every_analysis_with_what_it_asks() -> None:
+OFFERED = ["candle_audit", "dollar_bars", "tick_bars", "time_bars", "volume_bars"]
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_a_macro_offered_by_name_is_called_with_its_own_parameters_and_defaults(name: str) -> None:
+    offered = catalogue.question(name)
+    (signature,) = re.findall(rf"^CREATE OR REPLACE MACRO {name}\((.*)\) AS TABLE$", macros(), re.MULTILINE)
+    parts = [part.partition(" := ") for part in signature.split(", ")]
+    assert [one.name for one in offered.parameters] == [part for part, _, _ in parts]
+    for one, (_, _, default) in zip(offered.parameters, parts, strict=True):
+        assert not default or one.default == default
+    assert ", ".join(f"${one.name}" for one in offered.parameters) in offered.text
+
+
+def test_no_comment_that_means_to_offer_a_macro_is_passed_over() -> None:
+    assert len(re.findall(r"^-- \$pair ", macros(), re.MULTILINE)) == len(OFFERED)
+
+
+def macros() -> str:
+    return "\n".join(path.read_text() for path in (QUERIES / "macros").glob("*.sql"))
+
+
+def test_the_catalogue_lists_every_analysis_and_offered_macro_with_what_it_asks() -> None:
     listed = catalogue.questions()
-    assert [one.name for one in listed] == sorted(path.stem for path in (QUERIES / "analysis").glob("*.sql"))
+    analyses = [path.stem for path in (QUERIES / "analysis").glob("*.sql")]
+    assert [one.name for one in listed] == sorted([*analyses, *OFFERED])
     vwap = next(one for one in listed if one.name == "vwap")
     assert vwap.asks.startswith("What was the price")
     assert [(one.name, one.kind, one.default) for one in vwap.parameters] == [

@@ -132,9 +132,7 @@ def test_coverage_is_the_same_whoever_reads_the_footers(engine: Engine, archive:
     assert row == {"first_id": 1, "last_id": 1}
 
 
-def test_what_does_not_fit_memory_goes_neither_into_the_archive_nor_to_where_the_process_stands(
-    engine: Engine, archive: Written
-) -> None:
+def test_a_spill_goes_neither_into_the_archive_nor_the_working_folder(engine: Engine, archive: Written) -> None:
     spill = Path(engine.fetch("SELECT current_setting('temp_directory') AS folder")["folder"][0].as_py())
     assert spill.parent == Path(tempfile.gettempdir())
     assert not spill.is_relative_to(archive.data)

@@ -40,7 +40,7 @@ def test_what_was_traded_before_the_first_run_is_not_missing() -> None:
     assert missing_in([span(5, 9)], ALWAYS) == missing_in([span(5, 9)], Range(20, None)) == []
 
 
-def test_of_pairs_that_begin_later_than_the_range_it_is_said_when_and_what_fetches_the_rest() -> None:
+def test_pairs_that_begin_after_the_range_are_reported_with_the_remedy() -> None:
     said = late_sentence({f"P{n}/USD": n * 1_500_000 for n in range(1, 6)}, 0, DATA)
     assert "P1/USD begins at 1970-01-01T00:00:01.500000Z; P2/USD begins at" in said
     assert "and 2 more pairs begin later" in said

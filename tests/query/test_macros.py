@@ -253,7 +253,7 @@ def test_the_audit_is_also_a_query_with_named_parameters(archive: Written, ask: 
     ask("SELECT 1")
     with connect(archive.data) as opened:
         found = opened.sql(
-            catalogue.text("analysis/candle_audit"), pair="BTC/USD", timeframe="1m", start=minute(2), stop=None
+            catalogue.question("candle_audit").text, pair="BTC/USD", timeframe="1m", start=minute(2), stop=None
         )
     assert found["verdict"].tolist() == ["equal", "equal"]
     assert found["time"].tolist() == [minute(2), minute(3)]

@@ -112,9 +112,7 @@ def test_time_bars_tell_how_many_ids_may_be_missing_in_each(archive: Written, as
     assert ask(whole) == [(18,)]
 
 
-def test_bars_without_trades_are_filled_on_request_and_say_nothing_where_nothing_is_known(
-    archive: Written, ask: Ask
-) -> None:
+def test_bars_without_trades_are_filled_on_request_and_null_if_unknown(archive: Written, ask: Ask) -> None:
     archive.append([trade(1, at_us(0.5), "10"), trade(2, at_us(3.5), "13"), trade(4, at_us(6.5), "16")])
     columns = (
         "time, first_id, open, high, low, close, vwap, volume, amount, count, buy_volume, complete, missing_trades"
@@ -404,9 +402,7 @@ def test_ids_between_the_promise_and_the_first_trade_are_missing_in_bars_too(arc
     assert ask("SELECT sum(missing)::INT FROM gaps WHERE state = 'open'") == [(4,)], "and so they are for gaps"
 
 
-def test_bars_after_the_promise_are_complete_where_its_anchor_is_right_before_the_first_trade(
-    archive: Written, ask: Ask
-) -> None:
+def test_bars_after_an_anchored_promise_are_complete(archive: Written, ask: Ask) -> None:
     archive.listed("BTC/USD", 1)
     archive.noted(*promised("BTC/USD", at_us(0), 104))
     archive.append([trade(one, at_us(2) + (one - 105) * MINUTE_US) for one in range(105, 108)])

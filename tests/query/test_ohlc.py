@@ -53,9 +53,7 @@ def test_a_candle_comes_back_to_the_last_digit(archive: Written, ask: Ask) -> No
     assert ask("FROM ohlc") == [("1INCH/USD", "1h", minute(0), *decimals, 7, "rest", minute(61))]
 
 
-def test_of_a_revised_candle_the_view_shows_what_was_seen_last_and_the_macro_every_version(
-    archive: Written, ask: Ask
-) -> None:
+def test_the_view_shows_the_latest_candle_and_the_macro_every_version(archive: Written, ask: Ask) -> None:
     last = ("1", "9", "1", "5", "4", "12", 4)
     archive.published([candle(0, "1", "2", "1", "2", "1.5", "10", 3)], seen=minute(1))
     archive.published([candle(0, *last)], seen=minute(9))

@@ -63,7 +63,7 @@ def test_they_do_not_with_a_dictionary_which_is_why_pair_is_a_category(tmp_path:
         pd.read_parquet(tmp_path / "made.parquet")
 
 
-def test_frames_of_one_pair_are_put_together_as_they_are_and_those_of_several_as_the_docstring_says() -> None:
+def test_dataframes_of_one_pair_and_of_several_can_be_joined() -> None:
     assert str(BTC["pair"].dtype) == "category"
     assert pd.concat([BTC, BTC])["pair"].dtype == BTC["pair"].dtype
     assert BOTH["pair"].dtype == "str"

@@ -232,7 +232,7 @@ def test_a_damaged_file_of_one_pair_leaves_the_others_alone(pairs: Written) -> N
             ASKED["trades"](live)
 
 
-def test_a_byte_that_flipped_in_a_file_of_one_pair_leaves_the_others_alone_where_bytes_are_compared(
+def test_with_check_a_flipped_byte_affects_only_its_own_pair(
     pairs: Written,
 ) -> None:
     path = pairs.files()[0]
@@ -248,7 +248,7 @@ def test_a_byte_that_flipped_in_a_file_of_one_pair_leaves_the_others_alone_where
             assert str(path) in str(told.value), name
 
 
-def test_a_pair_whose_folder_nobody_gets_through_is_asked_for_in_vain_and_the_others_are_not(pairs: Written) -> None:
+def test_an_inaccessible_pair_folder_fails_that_pair_and_no_other(pairs: Written) -> None:
     folder = pairs.files()[0].parent.parent
     with denied(folder), connect(pairs.data) as opened:
         for text in ("FROM trades WHERE pair = 'BTC/USD'", "FROM coverage WHERE pair = 'BTC/USD'", "FROM trades"):
@@ -258,7 +258,7 @@ def test_a_pair_whose_folder_nobody_gets_through_is_asked_for_in_vain_and_the_ot
         assert len(opened.sql("FROM coverage WHERE pair = 'ETH/USD'")) == 1
 
 
-def test_a_kept_moment_that_is_found_again_beside_a_damaged_pair_answers_for_the_others(pairs: Written) -> None:
+def test_a_snapshot_found_again_answers_for_pairs_beside_a_damaged_one(pairs: Written) -> None:
     pairs.append(trades(3, 4, pair="ETH/USD"))
     with connect(pairs.data, frozen=True) as opened:
         assert len(opened.trades("ETH/USD")) == 4

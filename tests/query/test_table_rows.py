@@ -12,7 +12,7 @@ from recorder.archive.datasets import WITHOUT_IDS, Dataset
 from recorder.query import catalogue
 from recorder.query.connect import connect
 from tests.archives import writing
-from tests.small_models import register
+from tests.example_dataset import register
 
 AS_EVER = {
     "ohlc": (

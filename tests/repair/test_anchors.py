@@ -22,7 +22,7 @@ class Bench(Fakes):
         self.promised, self.behind_of = asyncio.Event(), list[str]()
         self.instruments = {PAIR: BTC}
         self.anchors = Anchors(
-            self.ledger, self.context, instruments=self.instruments, promised=self.promised, tail=self
+            self.ledger, self.context, instruments=self.instruments, promised=self.promised, catch_up=self
         )
 
     async def fetch_newest(self, pair: str) -> int | None:
@@ -63,7 +63,7 @@ class Bench(Fakes):
             await asyncio.wait([task])
 
 
-async def test_the_anchor_is_noted_and_what_the_look_showed_beyond_what_is_held_is_fetched() -> None:
+async def test_the_anchor_is_noted_and_newer_trades_that_were_seen_are_fetched() -> None:
     bench = Bench(last=100)
     async with bench.running():
         await bench.turn()

@@ -151,7 +151,7 @@ async def test_its_small_files_are_merged_now_and_then_and_at_the_end(
     assert len(bench.tidied) == batches // 3 + 1 >= 3
 
 
-async def test_where_the_disk_is_low_it_ends_with_a_sentence_and_goes_on_once_there_is_room(
+async def test_a_backfill_ends_before_the_disk_is_full_and_can_be_continued(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch_trades, "BATCH_ROWS", 50)

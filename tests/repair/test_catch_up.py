@@ -39,7 +39,7 @@ class Bench(Fakes):
         return list(self.ledger.of(PAIR).spans)
 
 
-async def test_what_is_newer_than_the_last_trade_held_is_fetched_in_one_request_and_journalled() -> None:
+async def test_newer_trades_are_fetched_in_one_request_and_journalled() -> None:
     bench = Bench(130, held=100)
     assert await bench.behind() == 130
     assert bench.held == [Span(1, 130)]
@@ -48,7 +48,7 @@ async def test_what_is_newer_than_the_last_trade_held_is_fetched_in_one_request_
     assert f"since={(T0_US + 100_000) * 1000 - 1_000_000}" in request.target
 
 
-async def test_where_nothing_is_newer_nothing_is_journalled_and_the_last_id_held_is_told() -> None:
+async def test_without_newer_trades_nothing_is_journalled() -> None:
     bench = Bench(100, held=100)
     assert await bench.behind() == 100
     assert bench.entries == []
@@ -70,7 +70,7 @@ async def test_a_pair_that_never_traded_has_the_last_id_0() -> None:
     assert await Bench(0).behind() == 0
 
 
-async def test_after_a_full_page_the_newest_one_follows_and_what_lies_between_is_a_hole(
+async def test_after_a_full_page_the_newest_follows_and_leaves_a_gap_between(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rest_api, "PAGE_LIMIT", 100)
@@ -90,7 +90,7 @@ async def test_a_refusal_is_counted_and_told_and_holds_nothing_up(problem: Excep
     assert bench.held == [Span(1, 100)]
 
 
-async def test_an_answer_that_cannot_be_read_is_kept_under_a_source_that_is_no_page_of_trades() -> None:
+async def test_an_unreadable_answer_is_journalled_under_a_source_of_its_own() -> None:
     bench = Bench(130, held=100)
 
     async def odd(request: Request) -> HttpAnswer:
@@ -180,7 +180,7 @@ async def test_without_the_servers_time_or_an_answer_or_a_trade_nothing_is_confi
 
 
 @pytest.mark.parametrize("last_id", [0, 7])
-async def test_of_a_pair_that_has_not_traded_since_the_promise_it_is_confirmed_that_nothing_came(last_id: int) -> None:
+async def test_a_pair_without_trades_since_its_promise_is_confirmed(last_id: int) -> None:
     bench = Bench(last_id)
     bench.ledger.know(Promised(PAIR, T0_US + 900_000))
     assert not await confirmed(bench)  # not before it is anchored

@@ -42,7 +42,7 @@ class Bench:
             await settle()
 
 
-async def test_a_pair_that_was_silent_over_midnight_is_asked_for_once_some_minutes_after_it() -> None:
+async def test_a_pair_silent_over_midnight_is_requested_once_some_minutes_later() -> None:
     bench = Bench(MIDNIGHT_S - 600)
     bench.trade(9, MIDNIGHT_S - 7200)
     bench.until_us = (MIDNIGHT_S + 100) * 1_000_000
@@ -55,7 +55,7 @@ async def test_a_pair_that_was_silent_over_midnight_is_asked_for_once_some_minut
         assert bench.asked == 1
 
 
-async def test_a_pair_that_has_traded_since_needs_no_answer_nor_does_one_without_any_trade() -> None:
+async def test_pairs_that_traded_since_or_never_need_no_confirmation() -> None:
     bench = Bench(MIDNIGHT_S + 4000)
     async with running(bench.task):
         await bench.pass_time(600)
@@ -64,7 +64,7 @@ async def test_a_pair_that_has_traded_since_needs_no_answer_nor_does_one_without
     assert bench.asked == 0
 
 
-async def test_a_pair_that_could_not_be_confirmed_is_asked_again_a_quarter_of_an_hour_later() -> None:
+async def test_an_unconfirmed_pair_is_requested_again_15_minutes_later() -> None:
     bench = Bench(MIDNIGHT_S + 4000)
     bench.trade(9, MIDNIGHT_S - 7200)
     async with running(bench.task):
@@ -78,7 +78,7 @@ async def test_a_pair_that_could_not_be_confirmed_is_asked_again_a_quarter_of_an
         assert bench.asked == 2
 
 
-async def test_a_host_s_clock_that_is_a_day_ahead_has_nobody_asked_about_a_day_that_is_not_over() -> None:
+async def test_a_clock_a_day_ahead_requests_no_confirmation_of_an_unfinished_day() -> None:
     bench = Bench(MIDNIGHT_S + 4000)
     bench.trade(9, MIDNIGHT_S + 1000)
     bench.clock.step(86_400)

@@ -103,7 +103,7 @@ async def test_what_came_before_a_problem_is_kept(bench: Bench, problem: Excepti
     assert (first.rows, bench.opened.ids()) == (50, list(range(11, 61)))
 
 
-async def test_gaps_are_filled_together_and_what_comes_along_is_archived_though_it_was_not_asked_for(
+async def test_gaps_are_filled_together_and_other_rows_of_a_page_are_archived(
     bench: Bench,
 ) -> None:
     for first, last in ((1, 100), (103, 110), (115, 120), (123, 200)):
@@ -171,7 +171,7 @@ async def test_cancelled_at_any_moment_it_first_stores_and_counts_what_has_come(
         came: list[int] = []
         fetcher = fetcher_for(bench, Paused())
         before = bench.opened.ids()
-        fetching = asyncio.create_task(fetcher.fetch(Fill(PAIR, whole.gaps), came=came.append))
+        fetching = asyncio.create_task(fetcher.fetch(Fill(PAIR, whole.gaps), received=came.append))
         for _ in range(turns):
             await asyncio.sleep(0)
         fetching.cancel()

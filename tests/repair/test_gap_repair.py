@@ -310,7 +310,7 @@ async def test_ids_that_are_found_void_close_their_hole(tmp_path: Path) -> None:
         assert bench.ids_noted() == [("hole_closed", 11, 19)]
 
 
-async def test_a_hole_that_opens_while_a_long_one_is_filled_is_noted_after_its_batch_and_comes_next(
+async def test_a_gap_that_opens_during_a_long_repair_is_noted_and_repaired_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch_trades, "BATCH_ROWS", 300)
@@ -335,7 +335,7 @@ async def test_a_hole_that_opens_while_a_long_one_is_filled_is_noted_after_its_b
         ]
 
 
-async def test_holes_of_pairs_that_come_are_looked_at_and_those_of_pairs_that_go_are_left_open(tmp_path: Path) -> None:
+async def test_gaps_of_added_pairs_are_planned_and_those_of_dropped_pairs_stay(tmp_path: Path) -> None:
     async with repairing(tmp_path) as (bench, start):
         del bench.instruments["ETH/USD"]
         bench.hold((1, 10), (20, 30), pair="ETH/USD")
@@ -395,9 +395,7 @@ async def test_ids_that_two_answers_some_minutes_apart_step_over_are_noted_as_vo
 @pytest.mark.parametrize(
     "row", ["null", '["1","1",null,"b","l","",2015]', '["1","1",1783465207.015,"b","l",null,2015]']
 )
-async def test_ids_that_two_answers_some_minutes_apart_have_odd_rows_for_are_noted_as_unreadable(
-    tmp_path: Path, row: str
-) -> None:
+async def test_ids_with_odd_rows_in_two_answers_minutes_apart_are_unreadable(tmp_path: Path, row: str) -> None:
     async with repairing(tmp_path) as (bench, start):
         bench.http.odd = {2_015: row}
         bench.hold((1, 2_010), (2_020, 2_030))
@@ -427,7 +425,7 @@ async def test_a_page_of_which_nothing_can_be_read_leaves_its_gap_and_no_other(t
         assert [gap.span for gap in bench.ledger.of(PAIR).gaps()] == [Span(4_001, 4_299)]
 
 
-async def test_unreadable_ids_are_asked_for_at_the_start_and_once_a_day_and_are_held_once_they_can_be_read(
+async def test_unreadable_ids_are_requested_at_start_and_daily_until_readable(
     tmp_path: Path,
 ) -> None:
     async with repairing(tmp_path) as (bench, start):
@@ -515,7 +513,7 @@ async def test_wanted_history_is_fetched_after_the_holes(tmp_path: Path) -> None
         assert min(since[1:]) < T0_US // 1000 + 7_000
 
 
-async def test_of_a_pair_that_had_a_name_before_what_came_after_its_last_trade_is_wanted_too(tmp_path: Path) -> None:
+async def test_a_renamed_pair_is_wanted_from_its_last_trade_under_the_old_name(tmp_path: Path) -> None:
     async with repairing(tmp_path) as (bench, start):
         bench.earlier = ["XBT/USD", "OLD/USD"]
         bench.hold((6_000, 6_010), pair="OLD/USD")
@@ -623,7 +621,7 @@ async def test_what_was_made_between_the_promise_and_the_first_trade_held_is_fet
         assert bench.opened.ids() == list(range(100, 500))
 
 
-async def test_of_a_pair_whose_first_trade_has_no_1_the_ids_below_are_void_after_two_answers(tmp_path: Path) -> None:
+async def test_ids_below_a_first_trade_other_than_1_are_void_after_two_answers(tmp_path: Path) -> None:
     async with repairing(tmp_path) as (bench, start):
         bench.http.lacking = frozenset({1, 2})
         bench.ledger.know(Promised(PAIR, T0_US))

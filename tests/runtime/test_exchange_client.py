@@ -30,6 +30,7 @@ from recorder.runtime.exchange_client import note_refusals
 from tests.builders import BTC, PAIR, T0_US, Shop, trades
 from tests.clocks import running, settle
 from tests.fakes import Fakes, Promised
+from tests.segments import named
 
 Ask: TypeAlias = Callable[[Fakes, Shop], Awaitable[None]]
 ODD = b'{"error":[],"result":[5]}'
@@ -148,7 +149,7 @@ async def listing(asking: Fakes, _: Shop) -> None:
 
 async def first(asking: Fakes, opened: Shop) -> None:
     opened.tables.add(Branch(INSTRUMENTS), [(1, BTC)])
-    opened.tables.write(1)
+    opened.tables.write(named(1))
     stop, listings = asyncio.Event(), InstrumentArchive(opened.tables)
     assert await first_listing(PairList([PAIR], asking.context), asking.context, listings, stop=stop)
 
@@ -173,7 +174,7 @@ async def silence(asking: Fakes, _: Shop) -> None:
 
     tail = CatchUp(asking.ledger, asking.context, instruments={PAIR: BTC})
     async with running(
-        SilentPairWatch(asking.ledger, asking.context, instruments={PAIR: BTC}, tail=tail, stream=Streams())
+        SilentPairWatch(asking.ledger, asking.context, instruments={PAIR: BTC}, catch_up=tail, stream=Streams())
     ):
         await asking.pass_time(EVERY_S + LAG_S + GRACE_S)
 

@@ -40,9 +40,7 @@ async def test_a_note_becomes_an_event_of_the_pair_with_its_detail(fakes: Fakes)
 
 
 @pytest.mark.parametrize("body", [b'{"error":[],"result":5}', b"not\njson", b"\xff\xfe"])
-async def test_an_unreadable_answer_is_kept_as_it_came_and_taken_by_nobody_for_what_was_asked_for(
-    fakes: Fakes, body: bytes
-) -> None:
+async def test_an_unreadable_answer_is_stored_and_never_taken_for_valid(fakes: Fakes, body: bytes) -> None:
     await fakes.notes.unreadable(ASKED, malformed(body), pair=PAIR)
     kept, note = fakes.journalled()
     assert (kept.source, kept.payload) == (
@@ -89,7 +87,7 @@ async def test_what_is_known_of_ids_is_noted_with_its_evidence(
     assert json.loads(event.detail)["answers"] == 2
 
 
-async def test_beside_a_daemon_an_unreadable_answer_is_kept_in_a_file_of_its_own_and_why(
+async def test_beside_a_daemon_an_unreadable_answer_is_quarantined_with_its_reason(
     tmp_path: Path,
 ) -> None:
     aside = QuarantineNotes(Quarantine(Layout(tmp_path), Disk(), staging=tmp_path), ManualClock())

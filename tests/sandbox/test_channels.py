@@ -35,7 +35,7 @@ def ask(connection: Connection, method: str, **params: object) -> list[dict[str,
     return [json.loads(frame) for frame in connection.receive(text, now_ns=NOW_NS)]
 
 
-def test_what_a_channel_accepts_is_acknowledged_in_the_order_of_the_alphabet_and_its_end_without_the_snapshot(
+def test_accepted_parameters_are_acknowledged_alphabetically(
     connection: Connection,
 ) -> None:
     ack, snapshot = ask(connection, "subscribe", channel="sea", symbol=[BTC], depth=25)

@@ -10,10 +10,10 @@ import pytest
 
 from recorder.core.trade_ids import Span
 from recorder.sandbox import wire_format
-from recorder.sandbox.fault_injection.fault_schedule import NAMES
-from recorder.sandbox.fault_injection.websocket_faults import Stall
+from recorder.sandbox.fault_schedule import NAMES
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
+from recorder.sandbox.websocket_faults import Stall
 from tests.clocks import ManualClock
 
 
@@ -34,7 +34,7 @@ async def test_every_fault_can_be_thrown_from_outside(http: aiohttp.ClientSessio
     assert answers == dict.fromkeys(NAMES, 200)
 
 
-async def test_refusing_for_a_time_is_for_that_time_and_can_be_released_through_the_shut_door(
+async def test_refusing_ends_with_its_time_or_by_a_release_over_http(
     sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
     await (await http.post("/sandbox/refuse?for_s=4")).read()

@@ -13,7 +13,7 @@ from tests.clocks import NOW_NS, ManualClock
 
 
 def answer(board: StatusBoard, clock: ManualClock) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads(board.told().answer(clock.wall_ns()))
+    result: dict[str, Any] = json.loads(board.message().answer(clock.wall_ns()))
     return result
 
 

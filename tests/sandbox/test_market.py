@@ -77,7 +77,7 @@ def test_history_ends_before_the_start_and_ids_begin_where_they_are_told_to() ->
     assert next(run for run in made if run.pair == "BTC/USD").span.first == 742
 
 
-def test_time_never_runs_back_and_values_are_positive_integers_that_the_archive_can_hold() -> None:
+def test_invented_times_never_run_back_and_values_fit_the_archive() -> None:
     market = Market(start_ns=START_NS, rate=5000)
     market.burst("SHIB/USD", 500, START_NS)
     market.advance(START_NS + 3 * S)

@@ -22,7 +22,7 @@ def test_the_tick_is_printed_without_an_exponent(decimals: int, tick: str) -> No
     assert pair_of("A/B", pair_decimals=decimals, lot_decimals=8).fields["tick_size"] == tick
 
 
-def test_rest_prints_more_digits_than_the_listing_says_where_cost_decimals_would_cut_a_price() -> None:
+def test_rest_prints_more_digits_where_cost_decimals_would_cut_a_price() -> None:
     assert pair_of("BTC/USD", pair_decimals=1, lot_decimals=8).rest_digits == 5
     assert pair_of("BONK/USD", pair_decimals=9, lot_decimals=5, cost_decimals=5).rest_digits == 12
 

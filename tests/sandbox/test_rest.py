@@ -187,7 +187,7 @@ def test_the_default_interval_is_a_minute_and_a_pair_that_never_traded_has_no_ro
     assert ohlc("ETHEUR") == ([], 0)
 
 
-def test_last_as_since_brings_the_last_committed_row_again_unless_switched_to_exclusive() -> None:
+def test_last_as_since_repeats_the_last_committed_row_unless_exclusive() -> None:
     _, last = ohlc()
     assert [row[0] for row in ohlc(since=str(last))[0]] == [last, last + 60]
     exclusive = Rest(MARKET, inclusive_ohlc=False).answer(

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from recorder.sandbox.fault_injection.rest_faults import ERRORS, PAGES, page_text
 from recorder.sandbox.market import Market
+from recorder.sandbox.rest_faults import ERRORS, PAGES, page_text
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import Throttle
 from tests.clocks import ManualClock

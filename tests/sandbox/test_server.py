@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +14,7 @@ from yarl import URL
 
 from recorder.core.trade_ids import Span
 from recorder.errors import DiskError, UsageError
-from recorder.sandbox.fault_injection.fault_schedule import Act
+from recorder.sandbox.fault_schedule import Act
 from recorder.sandbox.ground_truth import read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.pairs import pair_of
@@ -43,6 +45,35 @@ async def subscribe(socket: aiohttp.ClientWebSocketResponse, *symbols: str, snap
     assert (await socket.receive_json())["channel"] == "status"
     for symbol in symbols:
         assert (await socket.receive_json())["result"]["symbol"] == symbol
+
+
+SERVED = """
+import asyncio, sys, urllib.request
+from recorder.cli.sandbox import Market, Sandbox, SystemClock, parse_act
+
+def load(url, data=None):
+    return urllib.request.urlopen(urllib.request.Request(url, data, method="GET" if data is None else "POST")).read()
+
+def injected():
+    return sorted(name for name in sys.modules if name.startswith("recorder.sandbox.fault_injection."))
+
+async def main():
+    clock = SystemClock()
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns()), clock=clock, script=[parse_act("60:outage")])
+    async with sandbox.serve():
+        for path in ("AssetPairs", "Trades?pair=XBTUSD", "OHLC?pair=XBTUSD"):
+            await asyncio.to_thread(load, f"{sandbox.rest_url}/0/public/{path}")
+        print(len(injected()))
+        await asyncio.to_thread(load, f"{sandbox.rest_url}/sandbox/lack?pair=BTC/USD", b"")
+        print(len(injected()))
+
+asyncio.run(main())
+"""
+
+
+def test_a_sandbox_loads_what_tests_inject_with_the_first_such_fault() -> None:
+    said = subprocess.run([sys.executable, "-c", SERVED], capture_output=True, text=True, check=True).stdout.split()
+    assert said == ["0", "4"]
 
 
 async def ids_until(socket: aiohttp.ClientWebSocketResponse, last_id: int) -> list[int]:
@@ -144,7 +175,7 @@ async def test_a_disconnect_is_abrupt_and_what_was_missed_is_in_the_next_snapsho
             assert await ids_until(socket, 67) == list(range(18, 68))
 
 
-async def test_refusing_answers_503_to_both_doors_until_it_ends_and_leaves_sockets_alone(
+async def test_refusing_answers_503_to_rest_and_handshakes_and_keeps_sockets(
     clock: ManualClock, http: aiohttp.ClientSession
 ) -> None:
     async with sandbox_at(clock).serve() as sandbox, http.ws_connect(sandbox.ws_url) as socket:
@@ -367,7 +398,7 @@ async def test_changes_of_the_listing_are_seen_on_both_protocols(
             sandbox.burst("SHIB/USD", 1)
 
 
-async def test_a_renamed_pair_goes_on_under_its_new_name_and_the_truth_tells_all_of_it_under_both(
+async def test_a_renamed_pair_goes_on_and_the_truth_has_it_under_both_names(
     clock: ManualClock, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     path = tmp_path / "truth.jsonl"

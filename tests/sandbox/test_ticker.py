@@ -55,7 +55,7 @@ def test_the_last_price_is_the_best_ask_after_a_buyer_and_the_best_bid_after_a_s
     assert (sold["a"], sold["b"]) == (["100.10000", "1", "1.000"], ["100.00000", "1", "1.000"])
 
 
-def test_a_day_without_trades_is_flat_at_the_last_price_and_a_pair_without_trades_is_zero() -> None:
+def test_a_day_without_trades_shows_the_last_price_and_an_untraded_pair_zero() -> None:
     entry = Ticker(tape_of((MIDNIGHT - 3 * DAY, 1000, 5))).entry(MIDNIGHT)
     assert (entry["t"], entry["v"], entry["p"]) == ([0, 0], ["0.00000000"] * 2, ["0.00000"] * 2)
     assert (entry["l"], entry["h"], entry["o"]) == (["100.00000"] * 2, ["100.00000"] * 2, "100.00000")

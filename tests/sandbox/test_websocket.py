@@ -149,7 +149,7 @@ def test_nonsense_is_answered_with_one_refusal_and_subscribes_to_nothing(connect
     assert connection.symbols == set()
 
 
-def test_a_rejected_pair_is_refused_as_if_it_were_not_listed_and_its_neighbours_are_not() -> None:
+def test_only_a_rejected_pair_is_refused_as_if_it_were_not_listed() -> None:
     market = Market(start_ns=NOW_NS, history=1)
     connection = Connection(market, connection_id=1, rejected={"BTC/USD"})
     refused, granted = ask(connection, "subscribe", "BTC/USD", "DOGE/USD")

@@ -115,7 +115,7 @@ def test_a_snapshot_is_oldest_first_and_empty_on_a_new_listing() -> None:
     assert wire_format.snapshot_frame(tape_with(), 50) == '{"channel":"trade","type":"snapshot","data":[]}'
 
 
-def test_after_a_coarser_listing_the_socket_prints_its_digits_and_more_only_where_needed() -> None:
+def test_after_a_coarser_listing_the_socket_prints_more_digits_only_if_needed() -> None:
     tape = Tape(pair_of("A/B", pair_decimals=3, lot_decimals=8))
     tape.append(5, price=12345, qty=1, mark=0)
     tape.relist(pair_of("A/B", pair_decimals=1, lot_decimals=8), at_ns=10)

@@ -46,11 +46,11 @@ class SubscriptionFaults:
     """The active refusals. Times are monotonic seconds of the given clock."""
 
     def __init__(self, clock: Clock) -> None:
-        self.asked: deque[tuple[float, tuple[str, ...]]] = deque(maxlen=REMEMBERED)
+        self.requested: deque[tuple[float, tuple[str, ...]]] = deque(maxlen=REMEMBERED)
         """The newest subscribe messages: their times and symbols."""
         self.limit = MessageLimit()
         self._clock = clock
-        self._said: list[Refusal] = []
+        self._refusals: list[Refusal] = []
         self._taken_s: deque[float] = deque()
 
     def refuse(
@@ -62,7 +62,7 @@ class SubscriptionFaults:
         req_id. The text :data:`NOTHING` means no answer at all.
         """
         until_s = math.inf if for_s is None else self._clock.monotonic() + for_s
-        self._said.append(Refusal(text, until_s, frozenset(symbols), named))
+        self._refusals.append(Refusal(text, until_s, frozenset(symbols), named))
 
     def limit_to(self, *, symbols: float = math.inf, per_s: float = math.inf) -> None:
         """Limit the symbols in a message, and the messages per second. Raise UsageError if nothing could pass."""
@@ -72,13 +72,13 @@ class SubscriptionFaults:
 
     def release(self) -> None:
         """Stop all refusals."""
-        self._said.clear()
+        self._refusals.clear()
         self.limit = MessageLimit()
 
     def message(self, symbols: Collection[str]) -> str | None:
         """Record a message; return the text of its refusal as a whole, None if it is not refused."""
         now_s = self._clock.monotonic()
-        self.asked.append((now_s, tuple(symbols)))
+        self.requested.append((now_s, tuple(symbols)))
         self._taken_s.append(now_s)
         while self._taken_s[0] <= now_s - 1:
             self._taken_s.popleft()
@@ -92,5 +92,5 @@ class SubscriptionFaults:
 
     def _in_force(self, symbols: Collection[str]) -> list[Refusal]:
         now_s = self._clock.monotonic()
-        self._said = [said for said in self._said if now_s < said.until_s]
-        return [said for said in reversed(self._said) if not said.symbols or not said.symbols.isdisjoint(symbols)]
+        self._refusals = [said for said in self._refusals if now_s < said.until_s]
+        return [said for said in reversed(self._refusals) if not said.symbols or not said.symbols.isdisjoint(symbols)]

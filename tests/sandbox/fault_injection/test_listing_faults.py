@@ -7,7 +7,7 @@ import pytest
 
 from recorder.errors import UsageError
 from recorder.sandbox.exchange_status import StatusBoard
-from recorder.sandbox.fault_injection.listing_faults import ListingFaults
+from recorder.sandbox.fault_injection.injected_faults import InjectedFaults
 from recorder.sandbox.market import CHARACTERS, Market, character_of
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.rest import UNKNOWN_PAIR, Rest
@@ -24,8 +24,9 @@ MARKET = Market(
 
 class Bench:
     def __init__(self) -> None:
-        self.quirks = ListingFaults()
-        self.rest = Rest(MARKET, quirks=self.quirks)
+        injected = InjectedFaults(ManualClock())
+        self.quirks = injected.quirks
+        self.rest = Rest(MARKET, injected=lambda: injected)
 
     def ask(self, method: str, **query: str) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self.rest.answer(method, query, now_ns=START_NS), parse_float=str)
@@ -94,6 +95,6 @@ def test_lists_of_the_status_without_an_event_may_be_null(clock: ManualClock) ->
     board = StatusBoard(clock)
     board.nulls = True
     board.declare_emergency()
-    told = json.loads(board.told().answer(START_NS))
+    told = json.loads(board.message().answer(START_NS))
     assert (told["upcoming_maintenance"], len(told["emergency"])) == (None, 1)
-    assert json.loads(board.told().frame(1))["data"][0]["upcoming_maintenance"] is None
+    assert json.loads(board.message().frame(1))["data"][0]["upcoming_maintenance"] is None

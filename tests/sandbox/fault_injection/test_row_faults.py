@@ -5,10 +5,11 @@ import json
 import pytest
 
 from recorder.errors import UsageError
+from recorder.sandbox.fault_injection.injected_faults import InjectedFaults
 from recorder.sandbox.fault_injection.row_faults import RowFaults
-from recorder.sandbox.fault_injection.websocket_faults import WebSocketFaults
 from recorder.sandbox.market import Market
 from recorder.sandbox.rest import Rest
+from recorder.sandbox.websocket_faults import WebSocketFaults
 from recorder.sandbox.wire_format import snapshot_frame
 from tests.clocks import ManualClock
 
@@ -17,8 +18,14 @@ BTC = "BTC/USD"
 MARKET = Market(start_ns=START_NS, history={BTC: 5})
 
 
+def rest(odd: RowFaults) -> Rest:
+    injected = InjectedFaults(ManualClock())
+    injected.rows = odd
+    return Rest(MARKET, injected=lambda: injected)
+
+
 def page(odd: RowFaults) -> list[list[object]]:
-    answer = json.loads(Rest(MARKET, odd=odd).answer("Trades", {"pair": "XBTUSD"}, now_ns=START_NS), parse_float=str)
+    answer = json.loads(rest(odd).answer("Trades", {"pair": "XBTUSD"}, now_ns=START_NS), parse_float=str)
     rows: list[list[object]] = answer["result"]["XXBTZUSD"]
     return rows
 
@@ -64,10 +71,10 @@ def test_a_field_is_left_out_or_a_whole_row_is_something_else() -> None:
 
 def test_a_candle_is_odd_in_every_interval() -> None:
     odd = RowFaults()
-    rest = Rest(MARKET, odd=odd)
+    answering = rest(odd)
 
     def rows() -> list[list[object]]:
-        answer = json.loads(rest.answer("OHLC", {"pair": "XBTUSD", "interval": "1"}, now_ns=START_NS))
+        answer = json.loads(answering.answer("OHLC", {"pair": "XBTUSD", "interval": "1"}, now_ns=START_NS))
         found: list[list[object]] = answer["result"]["XXBTZUSD"]
         return found
 
@@ -88,8 +95,9 @@ def test_a_field_that_there_is_not_is_refused_by_a_sentence() -> None:
 
 
 def test_frames_without_odd_rows_are_sent_byte_for_byte() -> None:
-    lines = WebSocketFaults(ManualClock())
-    lines.rows.trade(BTC, 10**9, "price", "null")
+    injected = InjectedFaults(ManualClock())
+    injected.rows.trade(BTC, 10**9, "price", "null")
     text = snapshot_frame(MARKET.tapes[BTC], 50).encode()
-    assert lines.rows.in_frame(text) == text
-    assert lines.rows.in_frame(b'{"channel":"heartbeat"}') == b'{"channel":"heartbeat"}'
+    for lines in (WebSocketFaults(ManualClock()), WebSocketFaults(ManualClock(), lambda: injected)):
+        assert lines.sent(text) == text
+        assert lines.sent(b'{"channel":"heartbeat"}') == b'{"channel":"heartbeat"}'

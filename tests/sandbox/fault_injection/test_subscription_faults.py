@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from recorder.errors import UsageError
+from recorder.sandbox.fault_injection.injected_faults import InjectedFaults
 from recorder.sandbox.fault_injection.subscription_faults import TOO_FAST, TOO_MANY, SubscriptionFaults
 from recorder.sandbox.market import Market
 from recorder.sandbox.websocket import Connection
@@ -22,7 +23,9 @@ def entry(clock: ManualClock) -> SubscriptionFaults:
 
 def asked(clock: ManualClock, entry: SubscriptionFaults, *symbols: str) -> Sequence[dict[str, Any]]:
     """Subscribe on a new connection; return the answers, without snapshots."""
-    connection = Connection(Market(start_ns=clock.wall_ns()), connection_id=1, entry=entry)
+    injected = InjectedFaults(clock)
+    injected.entry = entry
+    connection = Connection(Market(start_ns=clock.wall_ns()), connection_id=1, injected=lambda: injected)
     params = {"channel": "trade", "symbol": list(symbols), "snapshot": False}
     text = json.dumps({"method": "subscribe", "req_id": 7, "params": params})
     return [json.loads(frame) for frame in connection.receive(text, now_ns=clock.wall_ns())]
@@ -61,6 +64,6 @@ def test_messages_can_be_limited_in_size_and_number(clock: ManualClock, entry: S
     assert said == [TOO_FAST, None, None, TOO_FAST]
     clock.move(1.0)
     assert asked(clock, entry, BTC)[0]["success"]
-    assert [symbols for _, symbols in entry.asked] == [(BTC, ETH), (BTC,), (ETH,), (BTC,), (BTC,)]
+    assert [symbols for _, symbols in entry.requested] == [(BTC, ETH), (BTC,), (ETH,), (BTC,), (BTC,)]
     with pytest.raises(UsageError, match="refuse instead"):
         entry.limit_to(per_s=0.5)

@@ -11,17 +11,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
+from recorder.sandbox import rest_faults, websocket_faults
 from recorder.sandbox.exchange_status import SYSTEMS, StatusBoard
-from recorder.sandbox.fault_injection import rest_faults, websocket_faults
-from recorder.sandbox.fault_injection.listing_faults import ListingFaults
-from recorder.sandbox.fault_injection.rest_faults import EVERYWHERE, RestFaults
-from recorder.sandbox.fault_injection.row_faults import RowFaults
-from recorder.sandbox.fault_injection.subscription_faults import SubscriptionFaults
-from recorder.sandbox.fault_injection.websocket_faults import HALF_DEAD, Stall, WebSocketFaults
+from recorder.sandbox.rest_faults import EVERYWHERE, RestFaults
+from recorder.sandbox.websocket_faults import HALF_DEAD, Stall, WebSocketFaults
+
+if TYPE_CHECKING:  # loaded when a test injects the first: a sandbox that is merely served needs none
+    from recorder.sandbox.fault_injection.injected_faults import InjectedFaults
+    from recorder.sandbox.fault_injection.listing_faults import ListingFaults
+    from recorder.sandbox.fault_injection.row_faults import RowFaults
+    from recorder.sandbox.fault_injection.subscription_faults import SubscriptionFaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,12 @@ class Faults:
     ) -> None:
         self.rest = RestFaults(clock)
         """Faults of REST answers."""
-        self.rows = RowFaults()
-        """Malformed rows, wherever they are sent."""
-        self.lines = WebSocketFaults(clock, self.rows)
+        self.injected: InjectedFaults | None = None
+        """What tests inject; None until one does."""
+        self.lines = WebSocketFaults(clock, lambda: self.injected)
         """Faults of WebSocket lines."""
-        self.quirks = ListingFaults()
-        """Unusual content in valid answers."""
         self.rejected: set[str] = set()
         """v2 symbols whose subscription is refused although they are listed."""
-        self.entry = SubscriptionFaults(clock)
-        """Other refused subscriptions, and the form of the refusals."""
         self._clock = clock
         self._hang_up = hang_up
         self._status = StatusBoard(clock) if status is None else status
@@ -95,11 +94,32 @@ class Faults:
         self._refuse_until_s = -math.inf
         self.rest.release()
         self.lines.release()
-        self.quirks.release()
-        self.rows.release()
         self.rejected.clear()
-        self.entry.release()
+        if self.injected is not None:
+            self.injected.release()
         self._status.show("online")
+
+    @property
+    def rows(self) -> RowFaults:
+        """Malformed rows, wherever they are sent."""
+        return self._inject().rows
+
+    @property
+    def quirks(self) -> ListingFaults:
+        """Unusual content in valid answers."""
+        return self._inject().quirks
+
+    @property
+    def entry(self) -> SubscriptionFaults:
+        """Refused subscriptions other than by name, and the form of the refusals."""
+        return self._inject().entry
+
+    def _inject(self) -> InjectedFaults:
+        if self.injected is None:
+            from recorder.sandbox.fault_injection.injected_faults import InjectedFaults  # noqa: PLC0415 -- see above
+
+            self.injected = InjectedFaults(self._clock)
+        return self.injected
 
     @property
     def refusing(self) -> bool:

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from recorder.archive import locks
+from recorder.archive import archive_id, locks
 from recorder.archive.compaction import compact_segments
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, Branch
 from recorder.archive.layout import Layout
 from recorder.archive.open_archive import create
 from recorder.archive.segment_tables import Segments, SegmentTables
 from recorder.archive.trades import TradeArchive
+from recorder.core.segment_names import MAIN_JOURNAL
 from recorder.disk import Disk
 from recorder.ingest.drain import Drainer
 from recorder.journal import segment
@@ -92,14 +93,21 @@ SEGMENT = [
 TO_AND_FRO = [candles(-20, -12, -2), candles(50, -3, 0, "101")]
 
 
-def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: bool = False) -> None:
+def drain(
+    data: Path,
+    disk: Disk,
+    *,
+    journalled: Sequence[bytes] = (),
+    merging: bool = False,
+    journal_name: str = MAIN_JOURNAL,
+) -> None:
     """Start as the daemon does and drain what is journalled; ``merging`` compacts before, as upkeep may."""
     layout = Layout(data)
     create(layout, disk)
     locks.sweep_staging(layout, disk)
     with (
         locks.staging(layout, disk) as staging,
-        contextlib.closing(Journal(data, disk, staging=staging, now_ns=at(0))) as journal,
+        contextlib.closing(_journal(data, disk, staging, journal_name)) as journal,
     ):
         if journalled:
             journal.append(journalled)
@@ -109,7 +117,7 @@ def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: 
         drainer = Drainer(
             journal,
             TradeArchive(layout, disk, staging=staging),
-            SegmentTables(layout, disk, staging=staging),
+            SegmentTables(layout, disk, staging=staging, journal=journal_name),
             keep_raw=False,
             latest_s=lambda: 1.0,
             metrics=Metrics(),
@@ -118,9 +126,21 @@ def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: 
             drainer.drain(path)
 
 
+def _journal(data: Path, disk: Disk, staging: Path, name: str) -> Journal:
+    return Journal(data, disk, staging=staging, now_ns=at(0), archive=archive_id.read(data), journal=name)
+
+
+def journal_lines(data: Path, lines: Sequence[bytes], journal_name: str = MAIN_JOURNAL) -> None:
+    """Leave lines in a segment of their own, as a run that was killed does."""
+    with locks.staging(Layout(data), Unsynced()) as staging:
+        journal = _journal(data, Unsynced(), staging, journal_name)
+        journal.append(lines)
+        journal.close()
+
+
 def merge(segments: Segments, drained_to: int) -> None:
     for branch in (Branch(EVENTS), Branch(INSTRUMENTS), Branch(OHLC, "1m"), Branch(OHLC, "1h")):
-        while compact_segments(segments, branch, today=date(9999, 1, 1), drained_to=drained_to):
+        while compact_segments(segments, branch, today=date(9999, 1, 1), drained_to={MAIN_JOURNAL: drained_to}):
             pass
 
 
@@ -133,8 +153,5 @@ def prepared(tmp_path: Path, lines: Sequence[bytes]) -> Path:
     data = tmp_path / "before"
     data.mkdir()
     drain(data, Unsynced(), journalled=EARLIER)
-    with locks.staging(Layout(data), Unsynced()) as staging:
-        journal = Journal(data, Unsynced(), staging=staging, now_ns=at(0))
-        journal.append(lines)
-        journal.close()
+    journal_lines(data, lines)
     return data

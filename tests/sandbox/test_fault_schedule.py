@@ -4,7 +4,7 @@ import pytest
 
 from recorder.errors import UsageError
 from recorder.sandbox.exchange_status import StatusBoard
-from recorder.sandbox.fault_injection.fault_schedule import NAMES, Act, Faults, parse_act
+from recorder.sandbox.fault_schedule import NAMES, Act, Faults, parse_act
 from tests.clocks import ManualClock
 
 

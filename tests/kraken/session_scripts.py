@@ -1,4 +1,4 @@
-"""A playbook: what a session is given, and the effects it must answer with, in one line each.
+"""Scripts of a session: what it is given, and the effects it must answer with, in one line each.
 
 ::
 
@@ -20,6 +20,7 @@ from typing import Any, Final
 from recorder.core.model import Trade
 from recorder.core.trade_ids import runs_of
 from recorder.kraken import timestamps, trade_frames
+from recorder.kraken.channels import TRADES
 from recorder.kraken.websocket_session import (
     Effect,
     Hangup,
@@ -33,6 +34,10 @@ from recorder.kraken.websocket_session import (
 )
 
 RECEIVED_NS: Final = 1_783_465_205_562_702_999
+HEARTBEAT = '{"channel":"heartbeat"}'
+BTC = "BTC/USD"
+ETH = "ETH/USD"
+XRP = "XRP/USD"
 
 
 @dataclass(frozen=True)
@@ -242,3 +247,25 @@ def trade_json(trade_id: int, symbol: str = "BTC/USD", /, **fields: str) -> str:
 def trades(*rows: str, kind: str = "update") -> str:
     """Return a trade frame."""
     return f'{{"channel":"trade","type":"{kind}","data":[{",".join(rows)}]}}'
+
+
+def sent_ids(session: Session) -> list[int]:
+    return [req_id for _, req_id in session._asking.pending()]
+
+
+def beats(script: play, seconds: int) -> play:
+    for _ in range(seconds):
+        script >> tick(1) >> HEARTBEAT
+    return script
+
+
+def pong(req_id: int = 101) -> str:
+    return frame(method="pong", req_id=req_id, time_in="x", time_out="y")
+
+
+def subscribed(*pairs: str) -> play:
+    """A session with exactly these pairs, all acknowledged."""
+    script = play(Session(TRADES, list(pairs))) >> opened << asks(*pairs)
+    for pair in pairs:
+        script >> ack(pair) << answer << stands(pair)
+    return script

@@ -8,10 +8,10 @@ import aiohttp
 import pytest
 
 from recorder.errors import UsageError
-from recorder.sandbox.fault_injection.fault_schedule import Faults, parse_act
-from recorder.sandbox.fault_injection.websocket_faults import FRAMES, LINES, Stall, WebSocketFaults
+from recorder.sandbox.fault_schedule import Faults, parse_act
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
+from recorder.sandbox.websocket_faults import FRAMES, LINES, Stall, WebSocketFaults
 from tests.clocks import ManualClock
 
 BEAT = '{"channel":"heartbeat"}'
@@ -101,7 +101,7 @@ async def test_a_torn_frame_is_no_json_and_the_next_is_whole(sandbox: Sandbox, d
     assert ids(whole) == [4]
 
 
-async def test_in_a_hush_heartbeats_go_on_and_subscriptions_are_acknowledged_without_a_snapshot(
+async def test_in_a_hush_only_heartbeats_and_acknowledgements_go_on(
     sandbox: Sandbox, dial: Dial, clock: ManualClock
 ) -> None:
     socket = await follow(dial, sandbox)
@@ -157,7 +157,7 @@ async def test_a_line_that_lives_answers_pings_of_both_kinds(sandbox: Sandbox, d
 
 
 @pytest.mark.parametrize("stall", EVERY_STALL)
-async def test_a_line_that_stalls_is_open_and_answers_at_most_the_pings_it_is_told_to_and_a_new_one_lives(
+async def test_a_stalled_line_answers_only_the_pings_allowed_and_new_lines_live(
     sandbox: Sandbox, dial: Dial, clock: ManualClock, stall: Stall
 ) -> None:
     dead = await follow(dial, sandbox)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from recorder.archive import datasets
 from recorder.archive.datasets import BY_NAME, DATASETS, WITHOUT_IDS, Dataset
 from recorder.archive.schema import TIME
+from recorder.core.segment_names import MAIN_JOURNAL
 from recorder.errors import Malformed
 from recorder.kraken import records
 from recorder.kraken.records import SOURCES, Parts, RecordSource, TableRows
@@ -56,15 +58,16 @@ class Toys(TableRows, frozen=True, gc=False):
         return rows
 
 
-def register(patch: pytest.MonkeyPatch) -> None:
-    """Let every module that asks the registry, and the reader of the journal, know toys."""
-    registries = {"DATASETS": (DATASETS, (*DATASETS, TOY)), "WITHOUT_IDS": (WITHOUT_IDS, (*WITHOUT_IDS, TOY))}
+def register(patch: pytest.MonkeyPatch, *, journal: str = MAIN_JOURNAL) -> None:
+    """Let every module that asks the registry, and the reader of the journal, know toys, of this journal."""
+    toy = replace(TOY, journal=journal)
+    registries = {"DATASETS": (DATASETS, (*DATASETS, toy)), "WITHOUT_IDS": (WITHOUT_IDS, (*WITHOUT_IDS, toy))}
     for module in [module for name, module in sys.modules.items() if name.startswith("recorder.")]:
         for name, (there, more) in registries.items():
             if getattr(module, name, None) is there:
                 patch.setattr(module, name, more)
     assert TOY in datasets.DATASETS
-    patch.setitem(BY_NAME, TOY.name, TOY)
-    patch.setattr(table_snapshot, "STAMPS", {**table_snapshot.STAMPS, TOY: "seen"})
+    patch.setitem(BY_NAME, toy.name, toy)
+    patch.setattr(table_snapshot, "STAMPS", {**table_snapshot.STAMPS, toy: "seen"})
     patch.setattr(records, "SOURCES", (*SOURCES, RecordSource("ws:toys:<connection>", "words", Toys)))
     records._reader.cache_clear()

@@ -6,13 +6,15 @@ Contains which faults are active. Does not touch sockets: ``clients`` queries th
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
-from recorder.sandbox.fault_injection.row_faults import RowFaults
+
+if TYPE_CHECKING:  # only tests inject faults: a sandbox that is merely served does not load them
+    from recorder.sandbox.fault_injection.injected_faults import InjectedFaults
 
 FRAMES: Final[Mapping[str, str]] = {
     "drop": "is never sent",
@@ -57,14 +59,13 @@ class _Damage:
 class WebSocketFaults:
     """The active faults. Times are monotonic seconds of the given clock."""
 
-    def __init__(self, clock: Clock, rows: RowFaults | None = None) -> None:
-        self.rows = RowFaults() if rows is None else rows
-        """The malformed rows."""
+    def __init__(self, clock: Clock, injected: Callable[[], InjectedFaults | None] = lambda: None) -> None:
         self.muted: set[str] = set()
         """v2 symbols whose subscriptions are acknowledged, and then silent."""
         self.stalls: list[Stall] = []
         """Each time that all lines died: a line older than the last time is dead in that way."""
         self._clock = clock
+        self._injected = injected
         self._damage: list[_Damage] = []
         self._until_s = dict.fromkeys(("hush", "brush_off", "late"), -math.inf)
 
@@ -92,6 +93,11 @@ class WebSocketFaults:
         self.muted.clear()
         self._damage.clear()
         self._until_s = dict.fromkeys(self._until_s, -math.inf)
+
+    def sent(self, payload: bytes) -> bytes:
+        """Return a frame as it is sent: its rows may be malformed."""
+        injected = self._injected()
+        return payload if injected is None else injected.rows.in_frame(payload)
 
     @property
     def brushing_off(self) -> bool:

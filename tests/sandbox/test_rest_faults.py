@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from recorder.errors import UsageError
-from recorder.sandbox.fault_injection.rest_faults import ERRORS, NAMES, PAGES, RestFaults, error_text, page_text
 from recorder.sandbox.rest import failure
+from recorder.sandbox.rest_faults import ERRORS, NAMES, PAGES, RestFaults, error_text, page_text
 from tests.clocks import NOW_NS, ManualClock
 
 OHLC = "/0/public/OHLC"

@@ -16,9 +16,9 @@ from recorder.journal import segment
 from recorder.ops import doctor
 from recorder.query.connect import connect
 from tests.archive.candles import rows
-from tests.ingest.drained import at, drain
+from tests.example_dataset import register
+from tests.ingest.drained_archive import at, drain
 from tests.powercut import Unsynced
-from tests.small_models import register
 
 STORED = "SELECT pair, time, word FROM stored_toys() ORDER BY pair, time, word"
 
@@ -48,7 +48,7 @@ def test_its_rows_lie_in_their_partitions_and_one_line_that_is_malformed_costs_i
     assert [row["kind"] for row in rows(data, "events")] == ["malformed"]
 
 
-def test_a_frozen_moment_of_it_outlives_what_comes_later_and_a_compaction_and_all_is_sound(data: Path) -> None:
+def test_a_frozen_snapshot_of_a_table_outlives_new_rows_and_a_compaction(data: Path) -> None:
     layout = Layout(data)
     with connect(data, frozen=True) as opened:
         before = opened.sql(STORED, to="arrow")
