@@ -77,6 +77,11 @@ class Dataset:
     noun: str = field(default="rows", compare=False)
     merged_by: tuple[str, ...] = field(default=(), compare=False)
 
+    @property
+    def by_pair(self) -> bool:
+        """Whether each of its folders, and so of its files, is of one pair."""
+        return self.partition == "pair"
+
     def comes_from(self, journal: str) -> bool:
         """Return whether a drain of this journal may write rows of the table."""
         return self.journal is None or self.journal == journal
@@ -225,6 +230,11 @@ class Branch:
 
     dataset: Dataset
     value: str | None = None
+
+    @property
+    def pair(self) -> str | None:
+        """The pair that all its rows are of; None if the dataset is not partitioned by pair."""
+        return self.value if self.dataset.by_pair else None
 
     @property
     def folder(self) -> str:

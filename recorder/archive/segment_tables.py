@@ -172,7 +172,7 @@ class Segments:
     def _write(self, branch: Branch, leaf: Path, rows: pa.Table, segment: SegmentName | None) -> None:
         self.disk.make_dir(leaf)
         segments = () if segment is None else (segment,)
-        footer = Footer(branch.dataset.name, segments=segments, archive=self.id)
+        footer = Footer(branch.dataset.name, branch.pair, segments=segments, archive=self.id)
         rows = rows.sort_by([(name, "ascending") for name in branch.dataset.order])
         named = (0, 0) if segment is None else (segment.number, segment.number)
         written = parquet.write_new(rows, footer, leaf, self.disk, named=named, staged_in=self._staging)

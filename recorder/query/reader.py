@@ -397,7 +397,9 @@ class Reader:
             each = [self._quotes_of(question, pair) for pair in question.pairs]
             return pa.concat_tables(each).unify_dictionaries(), found
 
-        table, found = self._ask(lambda: self._moments.without_trades(QUOTES, QUOTE_SESSIONS), rows)
+        table, found = self._ask(
+            lambda: self._moments.without_trades(QUOTES, QUOTE_SESSIONS, pairs=question.pairs), rows
+        )
         return Result(table, QuoteProvenance(found).attrs(), self._quote_warning(question, found))
 
     def quote_pieces(self, question: TradeQuery, size: int) -> tuple[Iterator[Result], str | None]:
@@ -409,7 +411,8 @@ class Reader:
         def begun(moment: Snapshot) -> tuple[Snapshot, dict[str, KnownQuotes]]:
             return moment, self._known_quotes(question, moment)
 
-        moment, found = self._ask(lambda: self._moments.pin_tables(QUOTES, QUOTE_SESSIONS), begun)
+        take = partial(self._moments.pin_tables, QUOTES, QUOTE_SESSIONS, pairs=question.pairs)
+        moment, found = self._ask(take, begun)
         kept = _PinnedSnapshot(moment)
 
         def pieces() -> Iterator[Result]:
@@ -432,7 +435,7 @@ class Reader:
         found = {pair: recorded_quotes.known(self._engine, pair, question.limits) for pair in question.pairs}
         for pair, known in found.items():
             if not known.sessions:
-                held = self._words("SELECT DISTINCT pair FROM quote_sessions UNION SELECT DISTINCT pair FROM quotes")
+                held = self._words("SELECT DISTINCT pair FROM quote_sessions")
                 arguments.pair(pair, held, of="quotes")
         if question.on_gap == "raise" and (said := recorded_quotes.sentence(found)) is not None:
             raise GapError(said)

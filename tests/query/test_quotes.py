@@ -6,16 +6,21 @@ import contextlib
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from recorder.archive import verify_tables
 from recorder.archive.compaction import compact_segments
 from recorder.archive.datasets import QUOTE_SESSIONS, QUOTES, Branch
+from recorder.archive.layout import Layout
 from recorder.archive.segment_tables import Segments
 from recorder.core.model import TopOfBook
 from recorder.disk import Disk
-from recorder.errors import GapError, UsageError
+from recorder.errors import GapError, StorageError, UnsoundFile, UsageError
+from recorder.query import catalogue
+from recorder.query.catalogue import Needs
 from recorder.query.connect import connect
 from tests.archives import START, START_US, Ask, Written, at_us, minute, quote, sold, trade
 
@@ -308,3 +313,42 @@ def archive_merged(archive: Written) -> Iterator[None]:
     for branch in (Branch(QUOTES, BTC), Branch(QUOTE_SESSIONS)):
         assert compact_segments(segments, branch, today=date(9999, 1, 1)) is not None
     yield
+
+
+def test_a_query_that_needs_no_quotes_lists_none_and_one_that_was_not_foreseen_fails(
+    archive: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.append([trade(1)])
+    archive.quoted([quote(7, 0, second(0)), quote(7, 0, second(0), pair=ETH)])
+    listed: list[str] = []
+    leaves = Layout.leaves
+
+    def noted(layout: Layout, branch: Branch) -> list[Path]:
+        listed.append(branch.name)
+        return leaves(layout, branch)
+
+    monkeypatch.setattr(Layout, "leaves", noted)
+    with connect(archive.data) as opened:
+        assert len(opened.trades(BTC)) == len(opened.sql("FROM pair_trades('BTC/USD')")) == 1
+        assert opened.events().empty
+        assert not any("quotes" in name for name in listed)
+        assert len(opened.quotes(BTC)) == 1
+        assert [name for name in listed if "quotes" in name] == ["table=quotes,pair=BTC%2FUSD"]
+        assert len(opened.sql("FROM quotes")) == 2
+        monkeypatch.setattr(catalogue, "needs", lambda _: Needs(every=False, named=False, tables=()))
+        with pytest.raises(StorageError, match="the files of quotes were not listed for this query"):
+            opened.sql("FROM quotes")
+
+
+def test_a_file_that_lies_among_the_quotes_of_another_pair_is_told_everywhere(archive: Written, ask: Ask) -> None:
+    archive.quoted([quote(7, 0, second(0))])
+    archive.quoted([quote(7, 0, second(0), pair=ETH)])  # equal in every column
+    assert ask("FROM unsound_files") == []
+    assert list(verify_tables.findings(archive.layout)) == []
+    (path,) = archive.layout.files(Branch(QUOTES, ETH))
+    moved = path.rename(archive.layout.files(Branch(QUOTES, BTC))[0].parent / path.name)
+    assert ask("SELECT problem FROM unsound_files") == [("belongs in pair=ETH%2FEUR, and lies in pair=BTC%2FUSD",)]
+    (finding,) = verify_tables.findings(archive.layout)
+    assert finding.file == moved
+    with connect(archive.data) as opened, pytest.raises(UnsoundFile, match="lies among quotes of BTC/USD"):
+        opened.quotes(BTC)
