@@ -261,6 +261,62 @@ class Archive:
         answer = self._reader.ohlc(question, timeframe, filled=filled)
         return _framed(answer, to, dtype_backend, _fixed(question.pairs, _OHLC_CATEGORIES))
 
+    def quotes(
+        self,
+        pair: str | Iterable[str],
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        on_gap: OnGap = "raise",
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+    ) -> Frame:
+        """Return the recorded best bids and asks of one pair, or of several in the order given, by session and message.
+
+        ``start`` is inclusive, ``stop`` exclusive, both by receive time. Columns: pair, time (the exchange's, may be
+        missing), received, bid, bid_qty, ask, ask_qty, last, session, message. Quotes cannot be fetched again. Raises
+        GapError if nothing was recorded in some stretch of the range between two sessions or before the first one, if
+        frames of it could not be read, or if rows belong to no session, unless ``on_gap`` is "warn" or "ignore";
+        UsageError for a pair without quotes. ``df.attrs`` has all of that as ``unknown``, ``begins``, ``missing`` and
+        ``outside``; ``sessions``, with the first and last message used of each; and a ``digest`` of these.
+
+        >>> archive.quotes("BTC/USD")[["bid", "ask", "message"]]
+             bid    ask  message
+        0  100.0  101.0        0
+        1  100.5  101.0        1
+        """
+        self._check(to, dtype_backend)
+        limits = arguments.time_range(start, stop)
+        question = TradeQuery(arguments.pairs(pair), limits, arguments.on_gap(on_gap), decimals)
+        return _framed(self._reader.quotes(question), to, dtype_backend, {"pair": question.pairs})
+
+    def quote_batches(
+        self,
+        pair: str | Iterable[str],
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        rows: int = BATCH_ROWS,
+        on_gap: OnGap = "raise",
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+        check: bool = False,
+    ) -> Iterator[Frame]:
+        """Return the rows of :meth:`quotes` in batches, as :meth:`batches` returns those of :meth:`trades`.
+
+        >>> [len(piece) for piece in archive.quote_batches("BTC/USD", rows=1)]
+        [1, 1]
+        """
+        self._check(to, dtype_backend)
+        limits = arguments.time_range(start, stop)
+        question = TradeQuery(arguments.pairs(pair), limits, arguments.on_gap(on_gap), decimals, checked=check)
+        pieces, warning = self._reader.quote_pieces(question, arguments.rows(rows))
+        if warning is not None:
+            warnings.warn(warning, stacklevel=2)
+        return (_framed(piece, to, dtype_backend, {"pair": question.pairs}) for piece in pieces)
+
     def events(
         self,
         start: Instant = None,

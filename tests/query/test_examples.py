@@ -11,11 +11,11 @@ import pytest
 
 import recorder
 from recorder.core.model import Event
-from recorder.query import arguments, dataframes, decimal_to_double, id_runs, provenance
+from recorder.query import arguments, dataframes, decimal_to_double, id_runs, provenance, recorded_quotes
 from recorder.query import connect as public
-from tests.archives import START_US, Written, candle, trade
+from tests.archives import START_US, Written, candle, quote, trade
 
-MODULES = [recorder, public, arguments, provenance, decimal_to_double, dataframes, id_runs]
+MODULES = [recorder, public, arguments, provenance, decimal_to_double, dataframes, id_runs, recorded_quotes]
 
 
 @pytest.fixture
@@ -25,6 +25,7 @@ def names(archive: Written, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
     archive.append([trade(1, price="5", pair="ETH/USD")])
     archive.listed("BTC/USD", 1)
     archive.published([candle(0, "101", "102", "100", "100", "101", "3", 3)])
+    archive.quoted([quote(1, 0, START_US), quote(1, 1, START_US + 1_000_000, "100.5")])
     archive.noted(Event(START_US, "connected", None, '{"connection":1}'))
     monkeypatch.chdir(archive.data.parent)
     with recorder.connect(archive.data) as opened, pd.option_context("display.width", 120, "display.max_columns", 20):
