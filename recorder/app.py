@@ -502,6 +502,8 @@ class _Run:
             self._config, self._foundation.archive.layout.data, ledger, list(pairs)
         ):
             log.info(event, **fields)
+        if self._config.quotes.pairs:
+            log.error("quotes are not recorded", reason="this release has no process that records them")
         self._heartbeat.recording(
             Parts(pairs, self._commit, self._drain, self._disk_space, self._foundation.quarantined)
         )

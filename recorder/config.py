@@ -54,6 +54,9 @@ SELDOMEST_DRAIN: Final = "1d"
 LONGEST_SYNC: Final = "10s"
 """A power cut loses what is not synced yet, which must be requested again."""
 LONGEST_KEEP: Final = "3650d"
+SHORTEST_TABLE_KEEP: Final = "1d"
+"""Rows are removed by whole files, and one that is still in the journal must not come again."""
+FOREVER: Final = "forever"
 OFTENEST_REFRESH: Final = "2s"
 """The exchange's edge repeats an answer for two seconds (API.md 2); requesting more often brings nothing."""
 SELDOMEST_REFRESH: Final = "1h"
@@ -83,14 +86,14 @@ def duration_s(text: object) -> float:
     return float(found[1]) * _UNITS_S[found[2]]
 
 
-def _duration_text(seconds: float | None) -> str:
-    """Return a duration as written in a file, in the largest unit without a fraction; None is ``auto``.
+def _duration_text(seconds: float | None, none: str = "auto") -> str:
+    """Return a duration as written in a file, in the largest unit without a fraction; None is the word ``none``.
 
     >>> [_duration_text(seconds) for seconds in (0.0, 0.1, 60.0, 90.0, 604_800.0, None)]
     ['0s', '100ms', '1m', '90s', '7d', 'auto']
     """
     if seconds is None:
-        return "auto"
+        return none
     for unit in ("d", "h", "m", "s", "ms"):
         count = round(seconds / _UNITS_S[unit], 6)
         if count >= 1 and count.is_integer():
@@ -100,11 +103,14 @@ def _duration_text(seconds: float | None) -> str:
 
 _AS_WRITTEN: Final = PlainSerializer(_duration_text, when_used="json")
 """Serializes a duration so that it can be read again."""
+_OR_FOREVER: Final = PlainSerializer(lambda seconds: _duration_text(seconds, FOREVER), when_used="json")
 
 
-def _duration(shortest: str, longest: str, *, auto: bool = False) -> BeforeValidator:
+def _duration(shortest: str, longest: str, *, none: str | None = None) -> BeforeValidator:
+    """Read a duration between two others, or None from the word ``none``."""
+
     def read(text: object) -> float | None:
-        if auto and text == "auto":
+        if none is not None and text == none:
             return None
         seconds = duration_s(text)
         if not duration_s(shortest) <= seconds <= duration_s(longest):
@@ -249,11 +255,23 @@ class OhlcConfig(_Section):
     )
 
 
+class QuotesConfig(_Section):
+    """Of which pairs the best bid and ask are recorded, and how long they are kept (seconds; None: forever)."""
+
+    pairs: Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_split), AfterValidator(_each_once)] = Field(
+        (), description='pairs by name or pattern, each once, such as [BTC/USD, "*/EUR"], or [] for none'
+    )
+    keep: Annotated[float | None, _duration(SHORTEST_TABLE_KEEP, LONGEST_KEEP, none=FOREVER), _OR_FOREVER] = Field(
+        FOREVER,  # type: ignore[assignment]  # validated like user input
+        description=f"a number and a unit, from {SHORTEST_TABLE_KEEP} to {LONGEST_KEEP}, such as 90d, or {FOREVER}",
+    )
+
+
 class ArchiveConfig(_Section):
     """Where the archive is and how often the journal is drained into it (seconds; None: auto)."""
 
     path: Annotated[Path, AfterValidator(_some)] = Field(Path("data"), description="the path of a folder, such as data")
-    drain_every: Annotated[float | None, _duration(OFTENEST_DRAIN, SELDOMEST_DRAIN, auto=True), _AS_WRITTEN] = Field(
+    drain_every: Annotated[float | None, _duration(OFTENEST_DRAIN, SELDOMEST_DRAIN, none="auto"), _AS_WRITTEN] = Field(
         "auto",  # type: ignore[assignment]  # validated like user input
         description=f"a number and a unit, from {OFTENEST_DRAIN} to {SELDOMEST_DRAIN}, such as 30s or 5m, or auto",
     )
@@ -323,6 +341,7 @@ class Config(BaseSettings):
     )
     trades: TradesConfig = TradesConfig()
     ohlc: OhlcConfig = OhlcConfig()
+    quotes: QuotesConfig = QuotesConfig()
     archive: ArchiveConfig = ArchiveConfig()
     journal: JournalConfig = JournalConfig()
     exchange: ExchangeConfig = ExchangeConfig()

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from recorder.archive import locks, schema
 from recorder.archive.compaction import compact
-from recorder.archive.datasets import INSTRUMENTS, SCHEMA_FILE, Branch
+from recorder.archive.datasets import INSTRUMENTS, MARKET_JOURNAL, QUOTE_SESSIONS, QUOTES, SCHEMA_FILE, Branch
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout, digest_in
 from recorder.archive.open_archive import create
@@ -29,7 +29,7 @@ from recorder.archive.schema import PRICE, QTY, TIME
 from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.archive.trades import TradeArchive
 from recorder.core.evidence import Promise
-from recorder.core.model import Candle, Event, Instrument, Trade
+from recorder.core.model import Candle, Event, Instrument, SessionPart, TopOfBook, Trade
 from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -107,6 +107,33 @@ def silent(minute: int, close: str, *, pair: str = "BTC/USD", timeframe: str = "
     return candle(minute, close, close, close, close, "0", "0", 0, pair=pair, timeframe=timeframe)
 
 
+def quote(
+    session: int,
+    message: int,
+    received_us: int,
+    bid: str = "100",
+    ask: str = "101",
+    *,
+    pair: str = "BTC/USD",
+    bid_qty: str = "1",
+    ask_qty: str = "1",
+    time_us: int | None = None,
+) -> TopOfBook:
+    """Return a quote; its time is its receive time unless it is given."""
+    return TopOfBook(
+        pair,
+        received_us if time_us is None else time_us,
+        received_us,
+        Decimal(bid),
+        Decimal(bid_qty),
+        Decimal(ask),
+        Decimal(ask_qty),
+        Decimal(bid),
+        session,
+        message,
+    )
+
+
 def frame(rows: Sequence[Trade]) -> bytes:
     """Return the WebSocket frame that brings these trades."""
     entries = ",".join(
@@ -133,6 +160,7 @@ class Written:
         self._archive.promised = self.promises.get
         self.writer = self._archive
         self._tables = SegmentTables(self.layout, Disk(), staging=staging)
+        self._quotes = SegmentTables(self.layout, Disk(), staging=staging, journal=MARKET_JOURNAL)
         self._segment = itertools.count(highest(self.layout) + 1)
         self.journal = Journal(data, Disk(), staging=staging, now_ns=START_US * 1000)
 
@@ -145,6 +173,31 @@ class Written:
         """Merge all files of ``pair``, as of a year that is over."""
         while compact(self._archive, pair, today=date(9999, 1, 1)) is not None:
             pass
+
+    def quoted(self, rows: Sequence[TopOfBook], *, ended: dict[tuple[str, int], int] | None = None) -> None:
+        """Archive quotes as one drained segment brings them, and the ends (µs) of sessions, by pair and session."""
+        for pair in dict.fromkeys(row.pair for row in rows):
+            self._quotes.add(Branch(QUOTES, pair), [row for row in rows if row.pair == pair])
+        parts = [
+            SessionPart(
+                row.pair,
+                row.session,
+                row.message,
+                row.message,
+                1,
+                row.received_us,
+                row.received_us,
+                None,
+                row.received_us,
+            )
+            for row in rows
+        ]
+        lasts = {(row.pair, row.session): row.message for row in rows}
+        for (pair, session), ended_us in (ended or {}).items():
+            last = lasts.get((pair, session), 0)
+            parts.append(SessionPart(pair, session, None, last, 0, None, None, ended_us, ended_us))
+        self._quotes.add(Branch(QUOTE_SESSIONS), parts)
+        self._quotes.write(named(next(self._segment), journal=MARKET_JOURNAL))
 
     def published(self, candles: Sequence[Candle], *, seen: datetime = START) -> None:
         """Archive candles of the exchange as one answer of that moment brought them, a file for each folder."""

@@ -16,7 +16,7 @@ from recorder.core.segment_names import MAIN_JOURNAL
 from recorder.errors import Malformed
 from recorder.kraken import records
 from recorder.kraken.records import SOURCES, Parts, RecordSource, TableRows
-from recorder.query import table_snapshot
+from recorder.query import catalogue, table_snapshot
 
 COLUMNS = pa.schema(
     [pa.field("time", TIME, nullable=False), pa.field("seen", TIME, nullable=False), pa.field("word", pa.string())]
@@ -61,13 +61,19 @@ class Toys(TableRows, frozen=True, gc=False):
 def register(patch: pytest.MonkeyPatch, *, journal: str = MAIN_JOURNAL) -> None:
     """Let every module that asks the registry, and the reader of the journal, know toys, of this journal."""
     toy = replace(TOY, journal=journal)
-    registries = {"DATASETS": (DATASETS, (*DATASETS, toy)), "WITHOUT_IDS": (WITHOUT_IDS, (*WITHOUT_IDS, toy))}
+    stamps = table_snapshot.STAMPS
+    registries: dict[str, tuple[object, object]] = {
+        "DATASETS": (DATASETS, (*DATASETS, toy)),
+        "WITHOUT_IDS": (WITHOUT_IDS, (*WITHOUT_IDS, toy)),
+        "STAMPS": (stamps, {**stamps, toy: "seen"}),
+    }
     for module in [module for name, module in sys.modules.items() if name.startswith("recorder.")]:
         for name, (there, more) in registries.items():
             if getattr(module, name, None) is there:
                 patch.setattr(module, name, more)
     assert TOY in datasets.DATASETS
     patch.setitem(BY_NAME, toy.name, toy)
-    patch.setattr(table_snapshot, "STAMPS", {**table_snapshot.STAMPS, toy: "seen"})
     patch.setattr(records, "SOURCES", (*SOURCES, RecordSource("ws:toys:<connection>", "words", Toys)))
     records._reader.cache_clear()
+    for cached in ("_sources", "names"):  # from which a query's tables are told
+        patch.setattr(catalogue, cached, getattr(catalogue, cached).__wrapped__)

@@ -78,7 +78,7 @@ WHERE holds != lies_among
 UNION ALL
 SELECT file, format('belongs in {}, and lies in {}', belongs_in, partition)
 FROM placed
-WHERE holds = 'trades' AND lies_among = 'trades' AND belongs_in != partition
+WHERE holds = lies_among AND belongs_in != partition
 UNION ALL
 SELECT DISTINCT file, format('holds a row of another year, and lies in year={}', period)
 FROM held

@@ -139,7 +139,7 @@ def compact_segments(
             kept = [name for name in names if name.number > drained_to.get(name.journal, 0)] or names[-1:]
             named = (names[0].number, names[-1].number) if names else (0, 0)
             with replacing(layout, segments.disk, branch, leaf, merged) as built:
-                footer = Footer(dataset.name, segments=tuple(kept), archive=segments.id)
+                footer = Footer(dataset.name, branch.pair, segments=tuple(kept), archive=segments.id)
                 rows = file_rows(dataset, merged)
                 written = parquet.write_stream(rows, dataset.columns, footer, built, segments.disk, named=named)
                 _check_rows(written, dataset, merged)

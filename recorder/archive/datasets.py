@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 
 from recorder.archive import schema
+from recorder.core import session_parts
 from recorder.core.segment_names import MAIN_JOURNAL
 
 Period = Literal["year", "date"]
@@ -35,6 +36,8 @@ NO_PARTITION: Final = "__none__"
 name for null is not used because pandas cannot read a column of names that contains a null."""
 SCHEMA_FILE: Final = "schema.parquet"
 """The name of that file."""
+MARKET_JOURNAL: Final = "journal_market"
+"""The journal of what comes many times as often as trades, and must never delay them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ class Dataset:
     Rows with ids are identified by them; others by the journal segment they were drained from, or with ``by_key`` by
     their own values, so that a new row of a segment that was written before is still added. ``stamp`` is the column
     with the time at which such a row came. ``journal`` is the journal that the rows come from, None for every one, and
-    ``keep_s`` how many seconds they are retained; None is forever.
+    ``keep_s`` how many seconds they are retained; None is forever. ``fold`` joins rows of one segment, in the order of
+    arrival, that become a single row.
 
     ``noun`` is what reports call the rows. ``merged_by`` are the first columns of ``order``, by which `recorder merge`
     tells whether a row of another archive is stored here; a table without any is not merged by this rule.
@@ -69,8 +73,14 @@ class Dataset:
     stamp: str | None = field(default=None, compare=False)
     journal: str | None = field(default=MAIN_JOURNAL, compare=False)
     keep_s: float | None = field(default=None, compare=False)
+    fold: Callable[[Sequence[Any]], list[Any]] | None = field(default=None, repr=False, compare=False)
     noun: str = field(default="rows", compare=False)
     merged_by: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def by_pair(self) -> bool:
+        """Whether each of its folders, and so of its files, is of one pair."""
+        return self.partition == "pair"
 
     def comes_from(self, journal: str) -> bool:
         """Return whether a drain of this journal may write rows of the table."""
@@ -155,8 +165,48 @@ INSTRUMENTS: Final = Dataset(
     by_key=True,
     stamp="valid_from",
 )
+QUOTES: Final = Dataset(
+    "quotes",
+    schema.QUOTES,
+    schema.quotes_table,
+    order=("session", "message"),
+    time="received",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then its quotes are "
+    "lost, which nobody can fetch again, and `quote_sessions` goes on counting them",
+    encodings={"time": "delta", "received": "delta", "message": "delta"},
+    partition="pair",
+    period="year",
+    stamp="received",
+    journal=MARKET_JOURNAL,
+    noun="quotes",
+)
+QUOTE_SESSIONS: Final = Dataset(
+    "quote_sessions",
+    schema.QUOTE_SESSIONS,
+    schema.sessions_table,
+    order=("pair", "session", "seen"),
+    time="seen",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then the quotes of "
+    "its sessions remain, and nothing tells any more whether some are missing among them",
+    encodings={
+        "pair": "words",
+        "session": "delta",
+        "first_message": "delta",
+        "last_message": "delta",
+        "rows": "delta",
+        "first_received": "delta",
+        "last_received": "delta",
+        "ended": "delta",
+        "seen": "delta",
+    },
+    period="year",
+    stamp="seen",
+    journal=MARKET_JOURNAL,
+    noun="sessions of quotes",
+    fold=session_parts.joined,
+)
 
-DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS)
+DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS, QUOTES, QUOTE_SESSIONS)
 BY_NAME: Final[Mapping[str, Dataset]] = {dataset.name: dataset for dataset in DATASETS}
 WITHOUT_IDS: Final = tuple(dataset for dataset in DATASETS if not dataset.has_ids)
 
@@ -180,6 +230,11 @@ class Branch:
 
     dataset: Dataset
     value: str | None = None
+
+    @property
+    def pair(self) -> str | None:
+        """The pair that all its rows are of; None if the dataset is not partitioned by pair."""
+        return self.value if self.dataset.by_pair else None
 
     @property
     def folder(self) -> str:

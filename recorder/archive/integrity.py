@@ -94,16 +94,17 @@ def check_place(facts: FileFacts, branch: Branch) -> FileFacts:
     dataset, footer, path = branch.dataset, facts.footer, facts.path
     if branch.value == NO_PARTITION and facts.rows:
         raise UnsoundFile(path, "holds rows, and lies where the table has none", MOVE_BACK)
-    of_pair = dataset.has_ids and branch.value != NO_PARTITION
+    of_pair = dataset.by_pair and branch.value != NO_PARTITION
     if footer.table != dataset.name or (of_pair and footer.pair != branch.value):
         says, lies = (f" of {pair}" if of_pair else "" for pair in (footer.pair, branch.value))
         problem = f"says it holds {footer.table}{says}, and lies among {dataset.name}{lies}"
         raise UnsoundFile(path, problem, f"was it moved there by hand? Then {MOVE_BACK}")
+    if not (of_pair and dataset.has_ids):
+        return facts
     claimed = sum(len(run.span) for run in footer.runs)
-    if of_pair and (claimed != facts.rows or not claimed):
+    if claimed != facts.rows or not claimed:
         raise UnsoundFile(path, f"holds {facts.rows} rows, but its footer claims {claimed} ids", remedy(path))
-    if of_pair:
-        check_times((time_us for run in footer.runs for time_us in (run.first_us, run.last_us)), branch, path)
+    check_times((time_us for run in footer.runs for time_us in (run.first_us, run.last_us)), branch, path)
     return facts
 
 

@@ -11,7 +11,17 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Candle, Event, Instrument, Trade
+from recorder.core.model import (
+    PRECISION,
+    PRICE_SCALE,
+    QTY_SCALE,
+    Candle,
+    Event,
+    Instrument,
+    SessionPart,
+    TopOfBook,
+    Trade,
+)
 
 REFUSED: Final = (pa.ArrowException, ArithmeticError, TypeError, ValueError)
 """Errors raised when values do not fit their columns: pyarrow's and Python's."""
@@ -74,6 +84,34 @@ INSTRUMENTS: Final = pa.schema(
         pa.field("ordermin", PRICE),
         pa.field("costmin", PRICE),
         pa.field("status", pa.string(), nullable=False),
+    ]
+)
+
+QUOTES: Final = pa.schema(
+    [
+        pa.field("time", TIME),
+        pa.field("received", TIME, nullable=False),
+        pa.field("bid", PRICE),
+        pa.field("bid_qty", QTY),
+        pa.field("ask", PRICE),
+        pa.field("ask_qty", QTY),
+        pa.field("last", PRICE),
+        pa.field("session", pa.int64(), nullable=False),
+        pa.field("message", pa.int64(), nullable=False),
+    ]
+)
+
+QUOTE_SESSIONS: Final = pa.schema(
+    [
+        pa.field("pair", pa.string(), nullable=False),
+        pa.field("session", pa.int64(), nullable=False),
+        pa.field("first_message", pa.int64()),
+        pa.field("last_message", pa.int64(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("first_received", TIME),
+        pa.field("last_received", TIME),
+        pa.field("ended", TIME),
+        pa.field("seen", TIME, nullable=False),
     ]
 )
 
@@ -174,4 +212,51 @@ def instruments_table(rows: Sequence[tuple[int, Instrument]]) -> pa.Table:
             column(lambda i: i.status, pa.string()),
         ],
         schema=INSTRUMENTS,
+    )
+
+
+def quotes_table(rows: Sequence[TopOfBook]) -> pa.Table:
+    """Return the rows of one pair as columns of :data:`QUOTES`, in the order given.
+
+    Raises pyarrow.ArrowInvalid if a number has more decimals than the schema; nothing is ever rounded.
+    """
+
+    def decimal(values: Sequence[Decimal | None], kind: pa.DataType) -> pa.Array:
+        return pa.array([None if value is None else str(value) for value in values], pa.string()).cast(kind)
+
+    return pa.table(
+        [
+            pa.array([row.time_us for row in rows], pa.int64()).cast(TIME),
+            pa.array([row.received_us for row in rows], pa.int64()).cast(TIME),
+            decimal([row.bid for row in rows], PRICE),
+            decimal([row.bid_qty for row in rows], QTY),
+            decimal([row.ask for row in rows], PRICE),
+            decimal([row.ask_qty for row in rows], QTY),
+            decimal([row.last for row in rows], PRICE),
+            pa.array([row.session for row in rows], pa.int64()),
+            pa.array([row.message for row in rows], pa.int64()),
+        ],
+        schema=QUOTES,
+    )
+
+
+def sessions_table(rows: Sequence[SessionPart]) -> pa.Table:
+    """Return the rows as columns of :data:`QUOTE_SESSIONS`, in the order given."""
+
+    def moment(values: Sequence[int | None]) -> pa.Array:
+        return pa.array(values, pa.int64()).cast(TIME)
+
+    return pa.table(
+        [
+            pa.array([row.pair for row in rows], pa.string()),
+            pa.array([row.session for row in rows], pa.int64()),
+            pa.array([row.first_message for row in rows], pa.int64()),
+            pa.array([row.last_message for row in rows], pa.int64()),
+            pa.array([row.rows for row in rows], pa.int64()),
+            moment([row.first_us for row in rows]),
+            moment([row.last_us for row in rows]),
+            moment([row.ended_us for row in rows]),
+            moment([row.seen_us for row in rows]),
+        ],
+        schema=QUOTE_SESSIONS,
     )

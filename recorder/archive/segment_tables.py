@@ -8,7 +8,7 @@ are and how each is stored.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,12 +32,17 @@ _AS_OBJECTS: Final = 1024
 
 
 class Waiting:
-    """The rows of one segment until its end, in order of arrival, as columns: an eighth of the memory of objects."""
+    """The rows of one segment until its end, in order of arrival, as columns: an eighth of the memory of objects.
 
-    def __init__(self, build: Callable[[Sequence[Any]], pa.Table]) -> None:
-        self._build = build
+    Rows that a table folds stay objects until then, as few as there are in the end.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._build = dataset.build
+        self._fold = dataset.fold
         self._tables: list[pa.Table] = []
         self._objects: list[Any] = []
+        self._limit = _AS_OBJECTS
 
     def add(self, rows: Iterable[Any], *, at_once: bool = False) -> None:
         """Add rows. Raises one of :data:`REFUSED` if one does not fit: ``at_once``, or when many have been added.
@@ -45,11 +50,20 @@ class Waiting:
         If it is raised ``at_once``, none of these rows has been added.
         """
         if at_once:
-            self._tables.append(self._build(list(rows)))
-            return
+            taken = list(rows)
+            packed = self._build(taken)
+            if self._fold is None:
+                self._tables.append(packed)
+                return
+            rows = taken
         self._objects.extend(rows)
-        if len(self._objects) >= _AS_OBJECTS:
+        if len(self._objects) < self._limit:
+            return
+        if self._fold is None:
             self._pack()
+        else:
+            self._objects = self._fold(self._objects)
+            self._limit = max(_AS_OBJECTS, 2 * len(self._objects))
 
     def table(self) -> pa.Table:
         """Return all rows without copying."""
@@ -58,7 +72,8 @@ class Waiting:
         return pa.concat_tables(self._tables)
 
     def _pack(self) -> None:
-        self._tables.append(self._build(self._objects))
+        rows = self._objects if self._fold is None else self._fold(self._objects)
+        self._tables.append(self._build(rows))
         self._objects = []
 
 
@@ -157,7 +172,7 @@ class Segments:
     def _write(self, branch: Branch, leaf: Path, rows: pa.Table, segment: SegmentName | None) -> None:
         self.disk.make_dir(leaf)
         segments = () if segment is None else (segment,)
-        footer = Footer(branch.dataset.name, segments=segments, archive=self.id)
+        footer = Footer(branch.dataset.name, branch.pair, segments=segments, archive=self.id)
         rows = rows.sort_by([(name, "ascending") for name in branch.dataset.order])
         named = (0, 0) if segment is None else (segment.number, segment.number)
         written = parquet.write_new(rows, footer, leaf, self.disk, named=named, staged_in=self._staging)
@@ -199,7 +214,7 @@ class SegmentTables:
         taken = list(rows)
         if taken:
             try:
-                self._waiting.setdefault(branch, Waiting(branch.dataset.build)).add(taken, at_once=self._singly)
+                self._waiting.setdefault(branch, Waiting(branch.dataset)).add(taken, at_once=self._singly)
             except REFUSED as error:
                 raise Unstorable(f"it does not fit the table {branch.dataset.name}: {error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from recorder.cli.stored_pairs import stored_pairs
 from recorder.cli.times import FromOption, ToOption
 from recorder.errors import UsageError
 from recorder.query import arguments, plots
-from recorder.query.connect import connect
+from recorder.query.connect import Archive, connect
 
 
 class What(enum.StrEnum):
@@ -27,15 +28,20 @@ class What(enum.StrEnum):
     CANDLES = "candles"
     COVERAGE = "coverage"
     VOLUME = "volume"
+    SPREAD = "spread"
 
 
 def plot(
     *,
-    what: Annotated[What, typer.Argument(help="candles of one pair; coverage or volume by day, of all pairs or some.")],
+    what: Annotated[
+        What, typer.Argument(help="candles or spread of one pair; coverage or volume by day, of all or some.")
+    ],
     pairs: Annotated[list[str] | None, typer.Argument(help="Such as BTC/USD.")] = None,
     timeframe: Annotated[
         str | None,
-        typer.Option(help="The finest timeframe of candles, 1m if left out; a long range takes a longer one."),
+        typer.Option(
+            help="The finest timeframe of candles or spreads, 1m if left out; a long range takes a longer one."
+        ),
     ] = None,
     start: FromOption = None,
     stop: ToOption = None,
@@ -49,27 +55,19 @@ def plot(
         int, typer.Option(min=200, max=10_000, help="Length of the axis of time in pixels, of a still picture.")
     ] = plots.WIDTH,
 ) -> None:
-    """Draw candles with volume and gaps, the calendar of certificates, or volume by day; print the path.
+    """Draw candles with volume and gaps, the calendar of certificates, volume by day, or the spread; print the path.
 
-    A file that ends in .html is a page to zoom and pan in; .png and .svg are still pictures.
+    A file that ends in .html is a page, of candles to zoom and pan in; .png and .svg are still pictures.
     """
     paths = out or [Path("-".join([what, *(name.replace("/", "-") for name in pairs or ())]) + ".html")]
-    for path in paths:
-        plots.check(path)
-        output.check_folder(path)
-    if what is not What.CANDLES and timeframe is not None:
-        raise UsageError(f"--timeframe is for candles; {what} goes by days")
+    _check(what, timeframe, paths)
     with echo_warnings(), connect(data, live=live) as archive, interruptible(archive):
-        if not live and not archive.sql("FROM coverage LIMIT 1", to="arrow").num_rows:
+        if what is not What.SPREAD and not live and not archive.sql("FROM coverage LIMIT 1", to="arrow").num_rows:
             raise UsageError("no trade is archived yet; --live counts in those that are only in the journal")
-        if pairs:
+        if pairs and what is not What.SPREAD:
             pairs = stored_pairs(pairs, archive.pairs(), Layout(data))
-        if what is What.CANDLES:
-            chart: plots.Chart = plots.candles(archive, _one(pairs), timeframe or "1m", start, stop, width=width)
-        else:
-            by_day = {What.COVERAGE: plots.coverage, What.VOLUME: plots.volume}[what]
-            chart = by_day(archive, start, stop, pairs=pairs, width=width)
-        if what is not What.COVERAGE:  # which shows what is not recorded
+        chart = _drawn(archive, what, pairs, timeframe or "1m", start, stop, width=width)
+        if what in {What.CANDLES, What.VOLUME}:  # the others show what is not recorded
             report_late_beginnings(archive, pairs or archive.pairs(), arguments.moment("--from", start))
         for path in paths:
             plots.save(chart, path)
@@ -77,7 +75,35 @@ def plot(
         echo(path)
 
 
-def _one(pairs: list[str] | None) -> str:
+def _check(what: What, timeframe: str | None, paths: list[Path]) -> None:
+    for path in paths:
+        plots.check(path)
+        output.check_folder(path)
+    if what not in {What.CANDLES, What.SPREAD} and timeframe is not None:
+        raise UsageError(f"--timeframe is for candles and spreads; {what} goes by days")
+
+
+def _drawn(
+    archive: Archive,
+    what: What,
+    pairs: Sequence[str] | None,
+    timeframe: str,
+    *limits: str | None,
+    width: int,
+) -> plots.Chart:
+    """Return the chart of a range, whose ``limits`` are its start and stop."""
+    match what:
+        case What.CANDLES:
+            return plots.candles(archive, _one(what, pairs), timeframe, *limits, width=width)
+        case What.SPREAD:
+            return plots.spread(archive, _one(what, pairs), timeframe, *limits, width=width)
+        case What.COVERAGE:
+            return plots.coverage(archive, *limits, pairs=pairs, width=width)
+        case What.VOLUME:
+            return plots.volume(archive, *limits, pairs=pairs, width=width)
+
+
+def _one(what: What, pairs: list[str] | None) -> str:
     if pairs is None or len(pairs) != 1:
-        raise UsageError("candles are of one pair: recorder plot candles BTC/USD")
+        raise UsageError(f"{what} takes one pair: recorder plot {what} BTC/USD")
     return pairs[0]

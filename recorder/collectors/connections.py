@@ -23,6 +23,7 @@ from recorder.core.event_kinds import EventKind
 from recorder.core.model import Instrument, Trade
 from recorder.core.report_limit import ReportLimit
 from recorder.core.throttling import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S, LONGEST_PAUSE_S
+from recorder.core.trade_ids import Run
 from recorder.errors import ExchangeError, Forbidden, RateLimited
 from recorder.kraken import trade_frames
 from recorder.kraken.channels import TRADES, Channel
@@ -68,7 +69,7 @@ class Connections:
         attempts: AttemptLimit,
         random: Random,
         pairs_per_connection: int = PAIRS_PER_CONNECTION,
-        channel: Channel = TRADES,
+        channel: Channel[Run] = TRADES,
     ) -> None:
         self._channel = channel
         self._pairs = pairs

@@ -15,6 +15,7 @@ from recorder.core.backoff import Backoff, session_worked
 from recorder.core.event_kinds import EventKind
 from recorder.core.plausibility import is_far
 from recorder.core.report_limit import ReportLimit
+from recorder.core.trade_ids import Run
 from recorder.errors import ExchangeError, Unavailable
 from recorder.journal import segment
 from recorder.kraken import records
@@ -125,7 +126,7 @@ class StreamCollector:
         numbers: Iterator[int],
         heard: dict[str, tuple[int, bytes]],
         limit: ReportLimit,
-        channel: Channel = TRADES,
+        channel: Channel[Run] = TRADES,
     ) -> None:
         self._channel = channel
         self._pairs = pairs
@@ -287,8 +288,8 @@ class StreamCollector:
                     await self._listeners.status.report(
                         "ws", effect.system, effect.upcoming_maintenance, effect.emergency
                     )
-                case UnreadableFrame(reason):
-                    await self._note(EventKind.MALFORMED, reason=reason)
+                case UnreadableFrame(reason, pair):
+                    await self._note(EventKind.MALFORMED, pair=pair, reason=reason)
                     self._metrics.unreadable.inc()
                     log.error("frame stored but not understood", reason=reason)
                 case _:

@@ -64,6 +64,46 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     received_us: int | None
 
 
+class TopOfBook(msgspec.Struct, frozen=True, gc=False):
+    """The best bid and ask of one pair as one frame shows them, identified by (pair, session, message).
+
+    ``session`` is when the session's first frame was received (ns since 1970-01-01 UTC), and ``message`` counts its
+    frames from 0. ``time_us`` and ``received_us`` are µs since 1970-01-01 UTC; ``time_us``, the exchange's, is None
+    where the frame has none. A price or a quantity is None where the frame has a null. All numbers are exact.
+    """
+
+    pair: str
+    time_us: int | None
+    received_us: int
+    bid: Decimal | None
+    bid_qty: Decimal | None
+    ask: Decimal | None
+    ask_qty: Decimal | None
+    last: Decimal | None
+    session: int
+    message: int
+
+
+class SessionPart(msgspec.Struct, frozen=True, gc=False):
+    """What some journal lines contain of a session of one pair: frames, its end, or both.
+
+    ``first_message`` is None if there is no frame among them; ``last_message`` is the highest that is known of, also
+    where only the end tells. ``rows`` is the number of frames, and ``first_us`` and ``last_us`` are when the first and
+    the last of them were received. ``ended_us`` is until when the session is known to have run; None if its end is not
+    among these lines. ``seen_us`` is when the newest of them was received. All times are µs since 1970-01-01 UTC.
+    """
+
+    pair: str
+    session: int
+    first_message: int | None
+    last_message: int
+    rows: int
+    first_us: int | None
+    last_us: int | None
+    ended_us: int | None
+    seen_us: int
+
+
 class Candle(msgspec.Struct, frozen=True, gc=False):
     """A committed candle as the exchange published it, identified by (pair, timeframe, time).
 
@@ -179,6 +219,24 @@ def check_all_exact(rows: Sequence[Priced]) -> None:
         pass
     for row in rows:
         check_exact(row.price, row.qty)
+
+
+def fits_price(number: Decimal) -> bool:
+    """Return whether the archive stores this price to the last digit, and it is not below zero."""
+    return _fits(number, _PRICE_UNIT)
+
+
+def fits_qty(number: Decimal) -> bool:
+    """Return whether the archive stores this quantity to the last digit, and it is not below zero."""
+    return _fits(number, _QTY_UNIT)
+
+
+def _fits(number: Decimal, unit: Decimal) -> bool:
+    try:
+        _quantize(number, unit)
+        return bool(number >= _ZERO)
+    except (Inexact, InvalidOperation):  # NaN passes quantize, and cannot be compared
+        return False
 
 
 def _shown(number: Decimal) -> str:

@@ -92,8 +92,9 @@ class TableDrain:
             case PublishedCandles() as answer:
                 self._add_candles(entry, answer.answer(), closed)
             case TableRows() as carrying:
-                for value, rows in carrying.parts().items():
-                    self._tables.add(Branch(BY_NAME[carrying.table], value), rows)
+                for table, parts in carrying.tables().items():
+                    for value, rows in parts.items():
+                        self._tables.add(Branch(BY_NAME[table], value), rows)
             case UnknownRecord():
                 raise Malformed(f"a line of {entry.source}, which this release does not know")
             case UnreadableRecord():

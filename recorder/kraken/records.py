@@ -18,13 +18,14 @@ import msgspec
 
 from recorder.core import event_kinds, evidence
 from recorder.core.evidence import Knowledge
-from recorder.core.model import CURRENCY, TIMEFRAMES, Candle, Event, Trade, is_pair
+from recorder.core.model import CURRENCY, TIMEFRAMES, Candle, Event, SessionPart, TopOfBook, Trade, is_pair
 from recorder.core.pair_registry import Listed
 from recorder.core.trade_ids import Run, runs_of
 from recorder.errors import CorruptLine, ExchangeError, Malformed
-from recorder.kraken import asset_pairs, ohlc_answers, rest_api, trade_frames, trade_pages, wire
+from recorder.kraken import asset_pairs, ohlc_answers, rest_api, ticker_frames, trade_frames, trade_pages, wire
 from recorder.kraken.odd_rows import OddRow
 from recorder.kraken.ohlc_answers import CandleAnswer
+from recorder.kraken.quote_session import SessionEnd
 
 _TIMEFRAMES: Final = {str(minutes): timeframe for timeframe, minutes in TIMEFRAMES.items()}
 _ID: Final = re.compile(r"\d{1,19}", re.ASCII)
@@ -222,6 +223,10 @@ class TableRows(_OfLine, frozen=True, gc=False):
         """Return the rows. Raises Malformed."""
         raise NotImplementedError
 
+    def tables(self) -> Mapping[str, Parts]:
+        """Return the rows by table: those of ``table``, and of others that follow from them. Raises Malformed."""
+        return {self.table: self.parts()}
+
 
 class Note(TableRows, frozen=True, gc=False):
     """A note of the recorder itself that is an event."""
@@ -245,6 +250,76 @@ class Note(TableRows, frozen=True, gc=False):
             return Event(self.line.recv_ns // 1000, kind, pair, msgspec.json.encode(detail).decode())
         except (*wire.UNREADABLE, OverflowError, TypeError) as error:  # numbers that no reader accepts
             raise Malformed(f"a note that cannot be told: {error}"[:_SHOWN]) from error
+
+
+class StreamedQuotes(TableRows, frozen=True, gc=False):
+    """A frame of the ticker; its source has the session of each pair, and the message number of its first row."""
+
+    table = "quotes"
+
+    def parts(self) -> Parts:
+        """Return the quotes by pair. Raises Malformed."""
+        by_pair: dict[str | None, list[TopOfBook]] = {}
+        numbers = _numbers(self.line.source)
+        for row in ticker_frames.quotes(self.line.payload, numbers, received_ns=self.line.recv_ns):
+            by_pair.setdefault(row.pair, []).append(row)
+        return by_pair
+
+    def tables(self) -> Mapping[str, Parts]:
+        """Return the quotes by pair, and what they are of their sessions. Raises Malformed."""
+        quotes = self.parts()
+        seen_us = self.line.recv_ns // 1000
+        return {
+            self.table: quotes,
+            EndedQuotes.table: {None: [_part(rows, seen_us) for rows in quotes.values()]},
+        }
+
+
+class EndedQuotes(TableRows, frozen=True, gc=False):
+    """The end of sessions of quotes, as the recorder notes it: pair, session, number of messages, and until when."""
+
+    table = "quote_sessions"
+
+    def parts(self) -> Parts:
+        """Return what is known of the sessions. Raises Malformed."""
+        seen_us = self.line.recv_ns // 1000
+        try:
+            ends = _read_ends(self.line.payload).ended
+        except wire.UNREADABLE as error:
+            raise Malformed(f"ends of sessions that cannot be read: {error}"[:_SHOWN]) from error
+        return {
+            None: [
+                SessionPart(one.pair, one.session, None, one.messages - 1, 0, None, None, one.until_ns // 1000, seen_us)
+                for one in ends
+            ]
+        }
+
+
+class _Ends(msgspec.Struct):
+    ended: list[SessionEnd]
+
+
+_read_ends: Final = msgspec.json.Decoder(_Ends).decode
+
+
+def _part(rows: Sequence[TopOfBook], seen_us: int) -> SessionPart:
+    """Return the part that the rows of one pair in one frame are of their session."""
+    first, last = rows[0], rows[-1]
+    return SessionPart(
+        first.pair, first.session, first.message, last.message, len(rows), seen_us, seen_us, None, seen_us
+    )
+
+
+def _numbers(source: str) -> dict[str, tuple[int, int]]:
+    """Return the session and the first message number of each pair. Raises Malformed."""
+    found: dict[str, tuple[int, int]] = {}
+    for part in source.partition("?")[2].split("&"):
+        pair, _, told = part.partition("=")
+        session, point, message = told.partition(".")
+        if not (point and _ID.fullmatch(session) and _ID.fullmatch(message)):
+            raise Malformed(f"a source that does not tell session and message: {source[:_SHOWN]}")
+        found[unquote(pair)] = int(session), int(message)
+    return found
 
 
 class Header(_OfLine, frozen=True, gc=False):
@@ -298,6 +373,16 @@ SOURCES: Final = (
         ParkedTrades,
     ),
     RecordSource("ws:odd:<connection>", "a frame of trades of which some rows could not be read", SalvagedTrades),
+    RecordSource(
+        "ws:ticker:<connection>?<pair>=<session>.<message>",
+        "a frame of quotes, with the session and the message number of its first row; `&` parts several pairs",
+        StreamedQuotes,
+    ),
+    RecordSource(
+        "ended:ticker:<connection>",
+        "the sessions of quotes that ended: the number of their messages, and until when they are known to have run",
+        EndedQuotes,
+    ),
     RecordSource("ws:status:<connection>", "a frame with the state of the exchange", NotedFrame),
     RecordSource("ws:answer:<connection>", "what the exchange answers to a message of ours", NotedFrame),
     RecordSource(
@@ -337,8 +422,8 @@ def read(line: Line) -> Record:
 
 
 def _reader_of(line: Line) -> Callable[[Line], Record]:
-    source = line.source
-    return _reader(source if len(source) <= _SHOWN else source[:_SHOWN])
+    kind, mark, _ = line.source.partition("?")  # what follows differs from line to line, and tells no kind
+    return _reader((kind + mark)[:_SHOWN])
 
 
 @lru_cache(_SOURCES_KEPT)
@@ -420,6 +505,22 @@ def stream_source(channel: str, connection: int) -> str:
 def parked_source(connection: int, parked_from: Mapping[str, int]) -> str:
     """Return the source of a frame of trades with ids that are parked, given the first such id by pair."""
     return f"ws:parked:{connection}?{urlencode(parked_from)}"
+
+
+def numbered_source(channel: str, connection: int, numbers: Mapping[str, tuple[int, int]]) -> str:
+    """Return the source of a frame without ids: of each pair its session, and the message number of its first row."""
+    told = "&".join(f"{quote(pair, safe='')}={session}.{message}" for pair, (session, message) in numbers.items())
+    return f"{stream_source(channel, connection)}?{told}"
+
+
+def ended_source(channel: str, connection: int) -> str:
+    """Return the source of what the recorder notes when sessions end."""
+    return f"ended:{channel}:{connection}"
+
+
+def encode_ends(ends: Sequence[SessionEnd]) -> bytes:
+    """Return what is journalled of sessions that ended."""
+    return msgspec.json.encode(_Ends(list(ends)))
 
 
 def rest_source(request: rest_api.Request, pair: str | None = None) -> str:

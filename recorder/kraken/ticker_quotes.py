@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -39,21 +40,38 @@ def parse_quotes(result: bytes, instruments: Iterable[Instrument]) -> Quotes:
     Pairs are found under any of their names (API.md 5.2); other parts and missing pairs are ignored. One part that
     cannot be read does not affect the others.
     """
-    try:
-        table = wire.table_result(result)
-    except wire.UNREADABLE as error:
-        raise Malformed(f"an answer of Ticker that cannot be read: {error}") from error
     found, unreadable = dict[str, Quote](), dict[str, str]()
-    for instrument in instruments:
-        names = (instrument.key, instrument.altname, instrument.pair, instrument.wsname)
-        part = next((table[name] for name in names if name in table), None)
-        if part is None:
-            continue
+    for instrument, part in _parts(result, instruments):
         try:
             found[instrument.pair] = _quote(part)
         except wire.UNREADABLE as error:
             unreadable[instrument.pair] = f"a part of Ticker for {instrument.pair} that cannot be read: {error}"
     return Quotes(found, unreadable)
+
+
+def parse_day_counts(result: bytes, instruments: Iterable[Instrument]) -> dict[str, int]:
+    """Return how many trades each pair had in the last 24 hours. Raises Malformed if the result is no table.
+
+    Pairs that are missing, or whose part cannot be read, are left out.
+    """
+    found: dict[str, int] = {}
+    for instrument, part in _parts(result, instruments):
+        with contextlib.suppress(*wire.UNREADABLE):
+            found[instrument.pair] = wire.ticker_counts(part).t[1]
+    return found
+
+
+def _parts(result: bytes, instruments: Iterable[Instrument]) -> Iterator[tuple[Instrument, msgspec.Raw]]:
+    """Yield the part of each pair that has one, under any of its names. Raises Malformed."""
+    try:
+        table = wire.table_result(result)
+    except wire.UNREADABLE as error:
+        raise Malformed(f"an answer of Ticker that cannot be read: {error}") from error
+    for instrument in instruments:
+        names = (instrument.key, instrument.altname, instrument.pair, instrument.wsname)
+        part = next((table[name] for name in names if name in table), None)
+        if part is not None:
+            yield instrument, part
 
 
 def _quote(part: msgspec.Raw) -> Quote:

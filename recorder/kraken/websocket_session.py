@@ -2,6 +2,7 @@
 
 Contains which pairs are requested, answered, refused, and when the connection counts as dead. Does not know sockets,
 clocks, files, the differences between channels (``channels``), or when a pair is requested again (``subscriptions``).
+What becomes of data differs between trades (:class:`Session`) and what has no ids (``quote_session``).
 The caller calls :meth:`Session.opened` once, :meth:`Session.receive` for each frame and :meth:`Session.tick` about
 every second, and carries out the effects.
 
@@ -22,10 +23,11 @@ heartbeat comes, and an answer to our pings is the best available sign.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, KeysView, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Final, Literal
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -33,7 +35,7 @@ from recorder.core.report_limit import ReportLimit
 from recorder.core.trade_ids import Run
 from recorder.errors import Malformed
 from recorder.kraken import odd_rows, timestamps, wire
-from recorder.kraken.channels import Channel
+from recorder.kraken.channels import Channel, Claim
 from recorder.kraken.odd_rows import OddRow
 from recorder.kraken.subscriptions import ACK_S, Subscriptions, is_for_good
 
@@ -129,9 +131,10 @@ class StatusReport:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableFrame:
-    """A frame of unknown form; it is stored and counted."""
+    """A frame of unknown form, or of unusual content of a ``pair``; it is stored and counted."""
 
     reason: str
+    pair: str | None = None
 
 
 Kind = Literal["answer", "status", "unreadable"]
@@ -154,17 +157,27 @@ class Hangup:
     reason: str
 
 
-Effect = Send | TradeRows | PartialRows | Subscribed | Rejected | StatusReport | UnreadableFrame | UnknownFrame | Hangup
+Common = Send | Subscribed | Rejected | StatusReport | UnreadableFrame | UnknownFrame | Hangup
+"""The effects of a session of any channel."""
+Effect = TradeRows | PartialRows | Common
+"""The effects of a session of trades."""
+Data = TypeVar("Data")
+"""The effects of data, which differ between channels."""
 
 
-class Session:
+class ChannelSession(ABC, Generic[Claim, Data]):
     """The state machine of the module. ``pairs`` are v2 symbols; all times are monotonic seconds of one clock.
 
     ``limit`` is the limit on stored frames of an unknown kind; all connections of a run share one.
     """
 
     def __init__(
-        self, channel: Channel, pairs: Iterable[str], *, batch: int = SUBSCRIBE_BATCH, limit: ReportLimit | None = None
+        self,
+        channel: Channel[Claim],
+        pairs: Iterable[str],
+        *,
+        batch: int = SUBSCRIBE_BATCH,
+        limit: ReportLimit | None = None,
     ) -> None:
         self._channel = channel
         self._prefix = channel.prefix
@@ -182,7 +195,7 @@ class Session:
         self.subscribed: set[str] = set()
         self.rejected: dict[str, str] = {}
 
-    def opened(self, now_s: float) -> list[Effect]:
+    def opened(self, now_s: float) -> list[Common | Data]:
         """Begin: request every pair, in batches."""
         self._heard_s = self._last_ping_s = now_s
         self._open = True
@@ -193,14 +206,14 @@ class Session:
         """The pairs that this connection is for."""
         return self._pairs.keys()
 
-    def add(self, symbols: Iterable[str], now_s: float) -> list[Effect]:
+    def add(self, symbols: Iterable[str], now_s: float) -> list[Common | Data]:
         """Add pairs: request those that are new here, in batches; before the connection is open :meth:`opened` does."""
         new = [symbol for symbol in dict.fromkeys(symbols) if symbol not in self._pairs]
         self._pairs.update(dict.fromkeys(new))
         self._dropped.difference_update(new)
         return self._begin(new, now_s) if self._open else []
 
-    def drop(self, symbols: Iterable[str]) -> list[Effect]:
+    def drop(self, symbols: Iterable[str]) -> list[Common | Data]:
         """Remove pairs, in batches. Nothing is awaited: data that still comes is processed, answers are ignored."""
         gone = [symbol for symbol in dict.fromkeys(symbols) if symbol in self._pairs]
         running = [symbol for symbol in gone if self._asking.forget(symbol) or symbol in self.subscribed]
@@ -211,20 +224,20 @@ class Session:
         self._dropped.update(running)
         return [self._unsubscribe(batch) for batch in self._asking.batches(running)]
 
-    def receive(self, frame: bytes, now_s: float, *, received_ns: int) -> Sequence[Effect]:
+    def receive(self, frame: bytes, now_s: float, *, received_ns: int) -> Sequence[Common | Data]:
         """Process one frame. ``received_ns`` is the wall clock, for the rows. Never raises, whatever the frame."""
         if frame.startswith(self._prefix):
             try:
-                runs = self._claims(frame)
+                claims = self._claims(frame)
             except Malformed:
                 pass  # the code below finds out what it is instead, or what is wrong with it
             else:
                 self._heard_s = now_s
                 self._delivered = True
-                return self._rows(runs, frame, now_s, received_ns)
+                return self._rows(claims, frame, now_s, received_ns)
         return self._read(frame, now_s, received_ns)
 
-    def _read(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+    def _read(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Common | Data]:
         """Process a frame that is not data in Kraken's present spelling."""
         try:
             known = wire.any_frame(frame)
@@ -233,18 +246,17 @@ class Session:
             self._hear(now_s, alive=data)
             if not data:
                 return self._unknown("no object", reason, frame, now_s, received_ns)
-            # Rows that come only once: stored however many such frames there are.
-            return [UnknownFrame("unreadable", frame, received_ns), _unreadable(reason)]
+            return self._unread(frame, reason, received_ns)
         channel = None if known.method else known.channel
         self._hear(now_s, alive=channel in {self._channel.name, _HEARTBEAT})
         if channel == self._channel.name:  # Kraken may change the order of keys
             try:
                 return self._data(frame, now_s, received_ns)
             except Malformed as error:
-                return [UnknownFrame("unreadable", frame, received_ns), _unreadable(str(error))]
+                return self._unread(frame, str(error), received_ns)
         return self._control(known, frame, now_s, received_ns)
 
-    def _control(self, known: wire.Frame, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+    def _control(self, known: wire.Frame, frame: bytes, now_s: float, received_ns: int) -> Sequence[Common | Data]:
         kind, effects = self._judge(known, now_s)
         if kind is not None:
             return [UnknownFrame(kind, frame, received_ns), *effects]
@@ -253,16 +265,28 @@ class Session:
         what = _kind(known, frame)
         return self._unknown(what, f"a frame of an unknown kind: {what}", frame, now_s, received_ns)
 
-    def _rows(self, runs: list[Run], frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+    @abstractmethod
+    def _came(self, claims: list[Claim], frame: bytes, received_ns: int) -> Sequence[Common | Data]:
+        """Return the effects of data of pairs that were requested."""
+
+    @abstractmethod
+    def _salvaged(self, frame: bytes, error: Malformed, now_s: float, received_ns: int) -> Sequence[Common | Data]:
+        """Return the effects of data that ``error`` keeps from being read whole. Raises Malformed if no row can be."""
+
+    def _unread(self, frame: bytes, reason: str, received_ns: int) -> Sequence[Common | Data]:
+        """Store and report data that cannot be read: it comes only once, so however many such frames there are."""
+        return [UnknownFrame("unreadable", frame, received_ns), _unreadable(reason)]
+
+    def _rows(self, claims: list[Claim], frame: bytes, now_s: float, received_ns: int) -> Sequence[Common | Data]:
         """Process data; rows of symbols that were never requested on this connection are stored and reported."""
         known, left = self._pairs, self._dropped
-        for run in runs:  # nearly always one, which is known
-            if run.pair not in known and run.pair not in left:
+        for claim in claims:  # nearly always one, of a known pair
+            if claim.pair not in known and claim.pair not in left:
                 break
         else:
-            return (TradeRows(runs, frame, received_ns),)
-        strange = dict.fromkeys(run.pair for run in runs if run.pair not in known and run.pair not in left)
-        effects: list[Effect] = []
+            return self._came(claims, frame, received_ns)
+        strange = dict.fromkeys(claim.pair for claim in claims if claim.pair not in known and claim.pair not in left)
+        effects: list[Common | Data] = []
         for pair in strange:
             reason = f"rows of {pair}, which was not requested"
             effects += self._unknown(f"symbol {pair}", reason, frame, now_s, received_ns)
@@ -271,24 +295,19 @@ class Session:
             effects += self._data(ours, now_s, received_ns)
         return effects
 
-    def _unknown(self, kind: str, reason: str, frame: bytes, now_s: float, received_ns: int) -> list[Effect]:
+    def _unknown(self, kind: str, reason: str, frame: bytes, now_s: float, received_ns: int) -> list[Common | Data]:
         """Store and report an unknown frame, unless too many of its kind came recently: then only count it."""
         if not self._limit.allows(kind[:_KIND_LIMIT], now_s):
             return []
         return [UnknownFrame("unreadable", frame[:KEPT_BYTES], received_ns), _unreadable(reason)]
 
-    def _data(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+    def _data(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Common | Data]:
         """Process data as a whole, or else row by row. Raises Malformed if no row can be read."""
         try:
-            return self._rows(self._claims(frame), frame, now_s, received_ns)
-        except Malformed:
-            if self._channel.salvage is None:
-                raise
-        runs, odd = self._channel.salvage(frame)
-        strange = not odd or [run.pair for run in runs if run.pair not in self._pairs and run.pair not in self._dropped]
-        if strange:
-            return self._rows(runs, frame, now_s, received_ns)
-        return [PartialRows(runs, frame, received_ns, odd)]
+            claims = self._claims(frame)
+        except Malformed as error:
+            return self._salvaged(frame, error, now_s, received_ns)
+        return self._rows(claims, frame, now_s, received_ns)
 
     def _hear(self, now_s: float, *, alive: bool) -> None:
         """Record a frame as a sign of life if it is one, by the state before it.
@@ -299,7 +318,7 @@ class Session:
             self._heard_s = now_s
         self._delivered |= alive
 
-    def _judge(self, frame: wire.Frame, now_s: float) -> tuple[Kind | None, Sequence[Effect]]:
+    def _judge(self, frame: wire.Frame, now_s: float) -> tuple[Kind | None, Sequence[Common | Data]]:
         """Return the kind under which a frame without data is stored, and its effects; None if its kind is unknown."""
         if frame.method == "unsubscribe" or (frame.method and frame.req_id in self._goodbyes):
             return "answer", ()  # also if it reports that there was nothing to end
@@ -311,13 +330,13 @@ class Session:
             return "status", _statuses(frame)
         return None, ()
 
-    def tick(self, now_s: float) -> list[Effect]:
+    def tick(self, now_s: float) -> list[Common | Data]:
         """Let time pass: hang up on a dead connection, ping a quiet one, repeat unanswered requests."""
         quiet_s = now_s - self._heard_s
         if quiet_s >= IDLE_S:
             lacking = "data or heartbeat" if self.subscribed else "frame"
             return [Hangup(f"no {lacking} for {quiet_s:.0f} s")]
-        effects: list[Effect] = []
+        effects: list[Common | Data] = []
         if unanswered := self._asking.unanswered(now_s):
             if not self.subscribed:
                 return [Hangup(f"no answer to the subscription of {', '.join(sorted(unanswered)[:5])}")]
@@ -350,7 +369,7 @@ class Session:
         """Whether every pair was either acknowledged or refused."""
         return self._pairs.keys() == self.subscribed | self.rejected.keys()
 
-    def _begin(self, symbols: Sequence[str], now_s: float) -> list[Effect]:
+    def _begin(self, symbols: Sequence[str], now_s: float) -> list[Common | Data]:
         return [self._subscribe(batch, now_s) for batch in self._asking.begin(symbols, now_s)]
 
     def _subscribe(self, symbols: Sequence[str], now_s: float) -> Send:
@@ -367,7 +386,7 @@ class Session:
         req_id, self._next_req_id = self._next_req_id, self._next_req_id + 1
         return req_id
 
-    def _answered(self, frame: wire.Frame, now_s: float) -> Sequence[Effect]:
+    def _answered(self, frame: wire.Frame, now_s: float) -> Sequence[Common | Data]:
         if frame.error:
             return self._refused(frame, frame.error, now_s)
         if not frame.success:
@@ -380,7 +399,7 @@ class Session:
             return ()
         return self._acknowledged(acknowledged.symbol, frame.time_in, now_s)
 
-    def _refused(self, frame: wire.Frame, error: str, now_s: float) -> Sequence[Effect]:
+    def _refused(self, frame: wire.Frame, error: str, now_s: float) -> Sequence[Common | Data]:
         symbol = self._refused_symbol(frame, error)
         # The first answers an end without a subscription (API.md 8.2); the second is late, and of no use any more.
         if error.startswith("Subscription Not Found") or symbol in self._dropped:
@@ -409,7 +428,7 @@ class Session:
         if symbol in self._pairs:
             self.rejected[symbol] = error[:REASON_LIMIT]
 
-    def _acknowledged(self, symbol: str | None, time_in: str | None, now_s: float) -> Sequence[Effect]:
+    def _acknowledged(self, symbol: str | None, time_in: str | None, now_s: float) -> Sequence[Common | Data]:
         if symbol is None or not self._asking.granted(symbol, now_s):
             return ()
         self.subscribed.add(symbol)
@@ -427,6 +446,22 @@ class Session:
         return requested[0] if len(requested) == 1 else None
 
 
+class Session(ChannelSession[Run, TradeRows | PartialRows]):
+    """A session of a channel with ids: each frame comes with the runs of ids that it proves."""
+
+    def _came(self, claims: list[Run], frame: bytes, received_ns: int) -> Sequence[Effect]:
+        return (TradeRows(claims, frame, received_ns),)
+
+    def _salvaged(self, frame: bytes, error: Malformed, now_s: float, received_ns: int) -> Sequence[Effect]:
+        if self._channel.salvage is None:
+            raise error
+        runs, odd = self._channel.salvage(frame)
+        strange = not odd or [run.pair for run in runs if run.pair not in self._pairs and run.pair not in self._dropped]
+        if strange:
+            return self._rows(runs, frame, now_s, received_ns)
+        return [PartialRows(runs, frame, received_ns, odd)]
+
+
 def _moment(stamp: str | None) -> int | None:
     """Return µs since 1970 of a stamp; None if there is none that can be read."""
     try:
@@ -435,7 +470,7 @@ def _moment(stamp: str | None) -> int | None:
         return None
 
 
-def _statuses(frame: wire.Frame) -> Sequence[Effect]:
+def _statuses(frame: wire.Frame) -> Sequence[StatusReport | UnreadableFrame]:
     try:
         content = wire.any_json(frame.data)
     except wire.UNREADABLE as error:

@@ -73,8 +73,31 @@ class UsualTradeFrame(TradeFrame, gc=False):
     data: list[UsualTradeEntry] | None  # type: ignore[assignment]
 
 
+class TopEntry(msgspec.Struct, gc=False):
+    """One row of a v2 ticker frame (API.md 8.7), without its 24-hour statistics; ``timestamp`` is absent before 2026.
+
+    A null is read as what it is: nothing documents what is sent for an empty side.
+    """
+
+    symbol: Symbol
+    bid: Decimal | None
+    bid_qty: Decimal | None
+    ask: Decimal | None
+    ask_qty: Decimal | None
+    last: Decimal | None
+    timestamp: str | None = None
+
+
+class TopFrame(msgspec.Struct, gc=False):
+    """A v2 ticker frame."""
+
+    channel: str
+    type: str | None
+    data: list[TopEntry]
+
+
 class RawFrame(msgspec.Struct):
-    """A v2 trade frame with unparsed rows."""
+    """A v2 frame with unparsed rows."""
 
     type: str | None
     data: list[msgspec.Raw] | None
@@ -174,6 +197,12 @@ class TickerEntry(msgspec.Struct, gc=False):
     t: Annotated[list[Count], msgspec.Meta(min_length=1)]
 
 
+class TickerCounts(msgspec.Struct, gc=False):
+    """The numbers of trades in one pair's part of REST Ticker: since 00:00 UTC, and of the last 24 hours."""
+
+    t: Annotated[list[Count], msgspec.Meta(min_length=2)]
+
+
 class TickerDay(msgspec.Struct, gc=False):
     """One pair's part of REST Ticker (API.md 6.5): in ``v``, ``p``, ``t``, ``l`` and ``h`` the second is of 24 h."""
 
@@ -257,11 +286,14 @@ ends in a RecursionError."""
 
 trade_frame = msgspec.json.Decoder(TradeFrame).decode
 usual_trade_frame = msgspec.json.Decoder(UsualTradeFrame).decode
+top_frame = msgspec.json.Decoder(TopFrame).decode
+top_entry = msgspec.json.Decoder(TopEntry).decode
 raw_frame = msgspec.json.Decoder(RawFrame).decode
 _loose_frame = msgspec.json.Decoder(_LooseFrame).decode
 ack_result = msgspec.json.Decoder(AckResult).decode
 answer = msgspec.json.Decoder(Answer).decode
 table_result = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+ticker_counts = msgspec.json.Decoder(TickerCounts).decode
 ticker_days = msgspec.json.Decoder(dict[str, TickerDay]).decode
 depths = msgspec.json.Decoder(dict[str, DepthSides]).decode
 ohlc_row = msgspec.json.Decoder(OhlcRow).decode

@@ -34,6 +34,7 @@ from recorder.query.frame_options import (
     Ohlc,
     Pandas,
     Polars,
+    Quotes,
     Split,
     Trades,
     Typed,
@@ -797,6 +798,91 @@ class Archive:
         question = TradeQuery(_chosen(names), limits, on_gap, decimals)
         answers = self._reader.ohlc(question, timeframe, filled=filled)
         return _frames(answers, how, names, on_gap, _fixed(question.pairs, _OHLC_CATEGORIES))
+
+    @overload
+    def quotes(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Pandas = ..., **how: Unpack[Quotes]
+    ) -> pd.DataFrame: ...
+    @overload
+    def quotes(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Arrow, **how: Unpack[Quotes]
+    ) -> pa.Table: ...
+    @overload
+    def quotes(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Polars, **how: Unpack[Quotes]
+    ) -> pl.DataFrame: ...
+    def quotes(
+        self,
+        pair: Pairs,
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        on_gap: OnGap = "raise",
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+        index: Index = None,
+    ) -> Frame:
+        """Return the recorded best bids and asks of one pair, or of several in the order given, by session and message.
+
+        ``start`` is inclusive, ``stop`` exclusive, both by receive time. Columns: pair, time (the exchange's, may be
+        missing), received, bid, bid_qty, ask, ask_qty, last, session, message. Quotes cannot be fetched again. Raises
+        GapError if nothing was recorded in some stretch of the range between two sessions or before the first one, if
+        frames of it could not be read, or if rows belong to no session, unless ``on_gap`` is "warn" or "ignore";
+        UsageError for a pair without quotes. ``df.attrs`` has all of that as ``unknown``, ``begins``, ``missing`` and
+        ``outside``; ``sessions``, with the first and last message used of each; and a ``digest`` of these.
+
+        >>> archive.quotes("BTC/USD")[["bid", "ask", "message"]]
+             bid    ask  message
+        0  100.0  101.0        0
+        1  100.5  101.0        1
+        """
+        how = self._how(to, dtype_backend, index)
+        limits = arguments.time_range(start, stop)
+        arguments.on_gap(on_gap)
+        names = self._names(pair)
+        question = TradeQuery(_chosen(names), limits, on_gap, decimals)
+        return _frame(self._reader.quotes(question), how, names, _fixed(question.pairs))
+
+    @overload
+    def quote_batches(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Pandas = ..., **how: Unpack[Batches]
+    ) -> Iterator[pd.DataFrame]: ...
+    @overload
+    def quote_batches(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Arrow, **how: Unpack[Batches]
+    ) -> Iterator[pa.Table]: ...
+    @overload
+    def quote_batches(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Polars, **how: Unpack[Batches]
+    ) -> Iterator[pl.DataFrame]: ...
+    def quote_batches(
+        self,
+        pair: Pairs,
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        rows: int = BATCH_ROWS,
+        on_gap: OnGap = "raise",
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+        index: Index = None,
+        check: bool = False,
+    ) -> Iterator[Frame]:
+        """Return the rows of :meth:`quotes` in batches, as :meth:`batches` returns those of :meth:`trades`.
+
+        >>> [len(piece) for piece in archive.quote_batches("BTC/USD", rows=1)]
+        [1, 1]
+        """
+        how = self._how(to, dtype_backend, index)
+        limits = arguments.time_range(start, stop)
+        arguments.on_gap(on_gap)
+        names = self._names(pair)
+        question = TradeQuery(_chosen(names), limits, on_gap, decimals, checked=check)
+        pieces, warning = self._reader.quote_pieces(question, arguments.rows(rows))
+        _warn(warning, names, stacklevel=2)
+        return (_made(piece, how, names, _fixed(question.pairs)) for piece in pieces)
 
     @overload
     def events(

@@ -97,8 +97,14 @@ class Closes(Hashed, total=False):
     on_gap: BarGap
 
 
+class Quotes(Exact, total=False):
+    """Of ``quotes()``."""
+
+    on_gap: OnGap
+
+
 class Batches(Exact, total=False):
-    """Of ``batches()``."""
+    """Of ``batches()`` and ``quote_batches()``."""
 
     rows: int
     on_gap: OnGap

@@ -1,4 +1,4 @@
-"""Charts of an archive: candles with their volume, coverage as a calendar, volume by day.
+"""Charts of an archive: candles with their volume, coverage as a calendar, volume by day, the spread of quotes.
 
 A chart becomes a page of HTML that responds to the mouse, or a picture as PNG or SVG; :func:`save` writes either, and a
 notebook displays a chart by itself. Neither a network nor a browser is needed to make one. Times are UTC.
@@ -120,6 +120,30 @@ def volume(
     >>> volume(archive, "2025-01-01", pairs=["BTC/USD", "ETH/USD"])  # doctest: +SKIP
     """
     return _days(day_plots.volume(archive, start, stop, pairs=pairs, width=width), width)
+
+
+def spread(
+    archive: Archive,
+    pair: str,
+    timeframe: str = "1m",
+    start: Instant = None,
+    stop: Instant = None,
+    *,
+    width: int = WIDTH,
+) -> Chart:
+    """Draw the spread between the best bid and ask of ``pair``: the mean of each bar, and between what it moved.
+
+    If bars of ``timeframe`` would be narrower than ``spread_plot.BAR_PX``, the next longer one that fits is drawn
+    instead. The line is broken where nothing is known; bars in which the spread is known for a part of the time only
+    are marked. ``width`` is the length of the time axis in pixels. The page is a still picture, too, and needs the
+    extra ``plots``. Raise UsageError for a pair or a range without quotes.
+
+    >>> spread(archive, "BTC/USD", "1m", "2025-11-10", "2025-11-11")  # doctest: +SKIP
+    """
+    from recorder.query import spread_plot  # noqa: PLC0415
+
+    figure = spread_plot.spread(archive, pair, timeframe, start, stop, width=width)
+    return framed(figure, spread_plot.FRAME_PX)
 
 
 def _days(chart: DayChart, width: int) -> Chart:

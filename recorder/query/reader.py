@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 import duckdb
 import pyarrow as pa
 
-from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, Branch, Dataset
+from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, QUOTE_SESSIONS, QUOTES, TRADES, Branch, Dataset
 from recorder.archive.digest_text import digest_text
 from recorder.archive.layout import Layout
 from recorder.archive.schema import TRADES as TRADE_COLUMNS
@@ -42,6 +42,7 @@ from recorder.query import (
     latest_trades,
     pair_aliases,
     provenance,
+    recorded_quotes,
     statement_pairs,
 )
 from recorder.query.arguments import AnyGap, OnGap, Range
@@ -55,6 +56,7 @@ from recorder.query.file_digests import Digests
 from recorder.query.latest_trades import LatestTrades
 from recorder.query.matrix import side_by_side
 from recorder.query.provenance import Provenance
+from recorder.query.recorded_quotes import KnownQuotes, QuoteProvenance, Window
 from recorder.query.refused_files import FAULTS
 from recorder.query.scan import Scan
 from recorder.query.snapshot import Snapshot, Snapshots
@@ -569,6 +571,69 @@ class Reader:
             kept=self.kept,
             digests=Digests() if self.checks else None,
         )
+
+    def quotes(self, question: TradeQuery) -> Result:
+        """Return recorded quotes by pair, session and message. Raise GapError, UsageError."""
+
+        def rows(moment: Snapshot) -> tuple[pa.Table, dict[str, KnownQuotes]]:
+            found = self._known_quotes(question, moment)
+            each = [self._quotes_of(question, pair) for pair in question.pairs]
+            return pa.concat_tables(each).unify_dictionaries(), found
+
+        table, found = self._ask(
+            lambda: self._moments.without_trades(QUOTES, QUOTE_SESSIONS, pairs=question.pairs), rows
+        )
+        return Result(table, QuoteProvenance(found).attrs(), self._quote_warning(question, found))
+
+    def quote_pieces(self, question: TradeQuery, size: int) -> tuple[Iterator[Result], str | None]:
+        """Return quotes in tables of one pair and at most ``size`` rows, and a warning for the caller.
+
+        The snapshot is taken at once; raise GapError, UsageError.
+        """
+
+        def begun(moment: Snapshot) -> tuple[Snapshot, dict[str, KnownQuotes]]:
+            return moment, self._known_quotes(question, moment)
+
+        take = partial(self._moments.pin_tables, QUOTES, QUOTE_SESSIONS, pairs=question.pairs)
+        moment, found = self._ask(take, begun)
+        kept = _PinnedSnapshot(moment)
+
+        def pieces() -> Iterator[Result]:
+            for pair, known in found.items():
+                for window in recorded_quotes.windows(known.sessions, size):
+                    self.check()
+                    table = self._ask(self._moments.take, partial(self._quote_window, question, pair, window), kept)
+                    if table.num_rows:
+                        used = recorded_quotes.used(table)
+                        told = QuoteProvenance({pair: replace(known, sessions=used)})
+                        yield Result(table, told.attrs())
+
+        return pieces(), self._quote_warning(question, found)
+
+    def _known_quotes(self, question: TradeQuery, moment: Snapshot) -> dict[str, KnownQuotes]:
+        """Return what is recorded of each pair. Raise GapError, UsageError, CorruptFile."""
+        folders = tuple(f"/{Branch(QUOTES, pair).folder}/" for pair in question.pairs)
+        paths = [path for path in _listed(moment, QUOTES) if any(folder in path for folder in folders)]
+        self._compare((*paths, *_listed(moment, QUOTE_SESSIONS)), wanted=question.checked)
+        found = {pair: recorded_quotes.known(self._engine, pair, question.limits) for pair in question.pairs}
+        for pair, known in found.items():
+            if not known.sessions:
+                held = self._words("SELECT DISTINCT pair FROM quote_sessions")
+                arguments.pair(pair, held, of="quotes")
+        if question.on_gap == "raise" and (said := recorded_quotes.sentence(found)) is not None:
+            raise GapError(said)
+        return found
+
+    def _quotes_of(self, question: TradeQuery, pair: str, window: Window | None = None) -> pa.Table:
+        found = recorded_quotes.rows(self._engine, pair, question.limits, window, exact=question.exact)
+        return labelled(found, pair=pair)
+
+    def _quote_window(self, question: TradeQuery, pair: str, window: Window, _: Snapshot) -> pa.Table:
+        return self._quotes_of(question, pair, window)
+
+    @staticmethod
+    def _quote_warning(question: TradeQuery, found: Mapping[str, KnownQuotes]) -> str | None:
+        return recorded_quotes.sentence(found) if question.on_gap == "warn" else None
 
     def events(self, wanted: Mapping[str, str], limits: Range) -> pa.Table:
         """Return events of this kind or pair. Raise UsageError for an impossible one."""

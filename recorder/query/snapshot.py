@@ -143,10 +143,13 @@ class Snapshots:
         moment = self._moment(list(listed.values()), faults, known, tables)
         return replace(moment, unread=moment.files, promises=_promises(found))
 
-    def without_trades(self, *tables: Dataset) -> Snapshot:
-        """Take a snapshot of the tables without ids alone; ``tables`` are checked as in :meth:`listed`."""
+    def without_trades(self, *tables: Dataset, pairs: Collection[str] | None = None) -> Snapshot:
+        """Take a snapshot of the tables without ids alone; ``tables`` are checked as in :meth:`listed`.
+
+        Tables that are partitioned by pair contain only these ``pairs``.
+        """
         tails = self._tails(tables)
-        return replace(self._moment([], {}, (), tables), tails=tails)
+        return replace(self._moment([], {}, (), tables, of_tables=pairs), tails=tails)
 
     def take(self, *pairs: str, tables: Collection[Dataset] = ()) -> Snapshot:
         """Take a snapshot of these pairs, or of all: the journal first, then the archive.
@@ -184,10 +187,11 @@ class Snapshots:
         faults: Mapping[str, Fault],
         pairs: tuple[str, ...],
         tables: Collection[Dataset],
+        of_tables: Collection[str] | None = None,
     ) -> Snapshot:
         """Return the snapshot of these files, group by group, and of pairs with ``faults``."""
         instead = {self._listing.instead_of(pair): fault for pair, fault in faults.items()}
-        stamped = self._stamped.now(tables)
+        stamped = self._stamped.now(tables, of_tables)
         return Snapshot(
             files=self._planned(groups, instead),
             cut_files=self._planned(),
@@ -208,6 +212,11 @@ class Snapshots:
     def pin(self) -> Snapshot:
         """Take a snapshot of all pairs that :meth:`find_again` can find in other files."""
         moment = self.take(tables=STAMPS)
+        return replace(moment, stamped=self._stamped.pin(moment.stamped))
+
+    def pin_tables(self, *tables: Dataset, pairs: Collection[str] | None = None) -> Snapshot:
+        """Take a snapshot as :meth:`without_trades` does that :meth:`find_again` can find in other files."""
+        moment = self.without_trades(*tables, pairs=pairs)
         return replace(moment, stamped=self._stamped.pin(moment.stamped))
 
     def find_again(self, kept: Snapshot) -> Snapshot:

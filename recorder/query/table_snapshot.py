@@ -85,17 +85,24 @@ class TableSnapshots:
         self._checked_tables: dict[Dataset, Mapping[str, Stamp]] = {}
         self._checked: set[str] = set()
 
-    def now(self, looked_at: Collection[Dataset] = ()) -> TableSnapshot:
+    def now(self, looked_at: Collection[Dataset] = (), pairs: Collection[str] | None = None) -> TableSnapshot:
         """Return the current files. Raise StorageError if a table does not exist.
 
         Of the tables ``looked_at``, files that claim the same rows as others, or are in the wrong folder, are refused,
-        and so are those beside them; of events, always those that cannot be opened.
+        and so are those beside them; of events, always those that cannot be opened. A table that is partitioned by pair
+        is listed only if it is looked at, and of these ``pairs`` only: it may have thousands of folders. Otherwise a
+        query that reads it fails.
         """
         found: dict[str, TableFiles] = {}
         refused: dict[str, Fault] = {}
         for table in STAMPS:
             schema_file = self._schema_file(table)
-            folders, instead = self._folders(table)
+            if table.by_pair and table not in looked_at:
+                unlisted = failing_path(str(self._layout.folder(table)))
+                found[table.name] = TableFiles(_planned((), schema_file, [unlisted]), (schema_file,))
+                refused[unlisted] = StorageError(f"the files of {table.name} were not listed for this query: report it")
+                continue
+            folders, instead = self._folders(table, pairs)
             # Events are read whenever a connection is pinned to a snapshot, and DuckDB would wait at a pipe for ever.
             if table in looked_at:
                 instead |= self._refused(table, folders)
@@ -202,13 +209,21 @@ class TableSnapshots:
             self._checked.add(str(path))
         return str(path)
 
-    def _folders(self, table: Dataset) -> tuple[dict[str, list[str]], dict[str, Fault]]:
-        """Return the files of each folder of the table, except the one created with it, and why others have no list."""
+    def _folders(
+        self, table: Dataset, pairs: Collection[str] | None = None
+    ) -> tuple[dict[str, list[str]], dict[str, Fault]]:
+        """Return the files of each folder of the table, except the one created with it, and why others have no list.
+
+        Of a table that is partitioned by pair, only of these ``pairs``.
+        """
         schema_file = self._layout.schema_file(table)
         found: dict[str, list[str]] = {}
         unlisted: dict[str, Fault] = {}
         leaves: list[Path] = []
+        only = pairs if table.by_pair else None
         for branch in self._layout.branches(table):
+            if only is not None and branch.value not in only:
+                continue
             try:
                 leaves += self._layout.leaves(branch)
             except FAULTS as error:

@@ -1,21 +1,68 @@
-"""The order book of one tape, as REST Depth serves it (API.md 6.8): invented around the last trade, and reproducible.
+"""The order book of one tape: invented around the last trade, reproducible, and moving between trades.
 
-The best prices are those of the Ticker, a tick apart. Further levels and all quantities follow from a seed made of the
-pair and its last id, so the book does not change until the next trade.
+REST Depth and Ticker and the ticker channel all show this book (API.md 6.5, 6.8, 8.7). After a trade the best prices
+are a tick apart, with the last price on the side that the taker hit. From then on the book moves at fixed intervals:
+all prices and quantities follow from a seed made of the pair, its last id and the number of moves since that trade, so
+that any two looks at the same moment agree.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from recorder.sandbox import wire_format
 from recorder.sandbox.tape import SELL, Tape
 
 DEEPEST: Final = 500
 """The maximum number of levels of a side; the default is 100."""
+MOVE_NS: Final = 250_000_000
+"""The interval between two moves: a real pair of the first rank changes its best prices or quantities some 5 to 30
+times a second, a rarely traded one a few times a minute."""
+WIDEST: Final = 3
+"""The maximum number of ticks by which a best price moves away from the last trade."""
 _QTY_DIGITS: Final = 3
+"""The digits of a quantity that REST prints."""
 _NS: Final = 1_000_000_000
+
+
+class Level(NamedTuple):
+    """One level, in integers of the tape's scales."""
+
+    price: int
+    qty: int
+
+
+class Top(NamedTuple):
+    """The best levels since ``time_ns``; a side without one is empty."""
+
+    time_ns: int
+    bid: Level | None
+    ask: Level | None
+
+
+def moved(tape: Tape, now_ns: int) -> int:
+    """Return how many times the book has moved since the last trade, which a tape must have."""
+    return max(0, now_ns - tape.times_ns[-1]) // MOVE_NS
+
+
+def top(tape: Tape, now_ns: int) -> Top | None:
+    """Return the best levels; None for an empty tape."""
+    return _top(tape, moved(tape, now_ns)) if len(tape) else None
+
+
+def changes(tape: Tape, after: tuple[int, int], now_ns: int) -> Iterator[tuple[tuple[int, int], Top]]:
+    """Yield each state of the best levels later than ``after`` up to now; a state is the last id, and the moves since.
+
+    States between two trades that were made since ``after`` are left out, except those that followed the last one.
+    """
+    if not len(tape):
+        return
+    last_id = tape.last_id
+    first = after[1] + 1 if after[0] == last_id else 0
+    for moves in range(first, moved(tape, now_ns) + 1):
+        yield (last_id, moves), _top(tape, moves)
 
 
 def depth(tape: Tape, count: int, now_ns: int) -> dict[str, list[tuple[str, str, int]]]:
@@ -25,26 +72,33 @@ def depth(tape: Tape, count: int, now_ns: int) -> dict[str, list[tuple[str, str,
     """
     if not len(tape):
         return {"asks": [], "bids": []}
-    tick = max(1, int(tape.pair.tick_size.scaleb(tape.price_digits)))
-    last, mark = tape.prices[-1], tape.marks[-1]
-    ask, bid = (last + tick, last) if mark & SELL else (last, last - tick)
+    moves = moved(tape, now_ns)
     return {
-        "asks": _side(tape, ask, tick, count, now_ns),
-        "bids": _side(tape, bid, -tick, count, now_ns),
+        name: [_printed(tape, level, now_ns, index) for index, level in enumerate(_side(tape, moves, side, count))]
+        for name, side in (("asks", 1), ("bids", -1))
     }
 
 
-def _side(tape: Tape, best: int, step: int, count: int, now_ns: int) -> list[tuple[str, str, int]]:
-    chance = Random(f"{tape.pair.symbol} {tape.last_id} {step > 0}")
-    levels: list[tuple[str, str, int]] = []
-    price = best
+def _top(tape: Tape, moves: int) -> Top:
+    best = (next(iter(_side(tape, moves, side, 1)), None) for side in (-1, 1))
+    return Top(tape.times_ns[-1] + moves * MOVE_NS, *best)
+
+
+def _side(tape: Tape, moves: int, side: int, count: int) -> list[Level]:
+    """Return levels of the asks (``side`` 1) or the bids (-1), best first."""
+    chance = Random(f"{tape.pair.symbol} {tape.last_id} {moves} {side}")
+    tick = max(1, int(tape.pair.tick_size.scaleb(tape.price_digits)))
+    hit = bool(tape.marks[-1] & SELL) == (side < 0)  # the last trade was made at this side's best price
+    price = tape.prices[-1] + side * tick * ((0 if hit else 1) + (chance.randint(0, WIDEST) if moves else 0))
+    finer = 10 ** (tape.qty_digits - _QTY_DIGITS)
+    levels: list[Level] = []
     while len(levels) < count and price > 0:
-        qty = chance.randint(1, 4_000)
-        at_s = now_ns // _NS if not levels else (now_ns // _NS) - chance.randint(0, 120)
-        levels.append((_price(tape, price), wire_format.fixed(qty, _QTY_DIGITS), at_s))
-        price += step * chance.randint(1, 12)
+        levels.append(Level(price, chance.randint(finer, 4_000 * finer)))
+        price += side * tick * chance.randint(1, 12)
     return levels
 
 
-def _price(tape: Tape, price: int) -> str:
-    return wire_format.price_text(price, tape.price_digits, tape.pair.rest_digits)
+def _printed(tape: Tape, level: Level, now_ns: int, index: int) -> tuple[str, str, int]:
+    price = wire_format.price_text(level.price, tape.price_digits, tape.pair.rest_digits)
+    qty = wire_format.fixed(level.qty // 10 ** (tape.qty_digits - _QTY_DIGITS), _QTY_DIGITS)
+    return price, qty, now_ns // _NS - min(index, 120)

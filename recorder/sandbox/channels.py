@@ -6,12 +6,13 @@ are in ``websocket``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from recorder.sandbox import wire_format
 from recorder.sandbox.tape import NewTrades, Tape
+from recorder.sandbox.ticker_feed import TickerFeed
 
 SNAPSHOT_TRADES: Final = 50
 """Trades in the snapshot after a subscription (API.md 8.5)."""
@@ -21,7 +22,14 @@ class SubscriptionRefused(Exception):
     """No symbol is subscribed; this text is the answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Update(NamedTuple):
+    """A frame, and what a subscription must have asked for, beside channel and symbol, to get it."""
+
+    text: str
+    asked: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Channel:
     """One channel. Its frames are made from the tape of a pair."""
 
@@ -32,21 +40,52 @@ class Channel:
     """
     snapshot: Callable[[Tape], str]
     """The frame that begins a subscription, if one was requested."""
-    updates: Callable[[Tape, NewTrades, int], Iterable[str]]
-    """The frames with the trades just made, with at most this many trades each."""
+    updates: Callable[[Tape, NewTrades, int], Iterable[Update]]
+    """The frames that follow from the trades just made, with at most this many trades each."""
+    moves: Callable[[Sequence[Tape]], Iterable[tuple[str, Update]]] = lambda _: ()
+    """The frames that time alone makes due, with their symbols, given the tapes of all pairs that are followed."""
 
 
-def _trades_accepted(params: Mapping[str, Any]) -> dict[str, Any]:
+def _check_symbols(params: Mapping[str, Any]) -> None:
     symbols = params.get("symbol")
     if not (isinstance(symbols, list) and symbols and all(isinstance(symbol, str) for symbol in symbols)):
         raise SubscriptionRefused("Malformed request: symbol is a list of texts")
+
+
+def _trades_accepted(params: Mapping[str, Any]) -> dict[str, Any]:
+    _check_symbols(params)
     return {"snapshot": params.get("snapshot", False) is True}
+
+
+def _ticker_accepted(params: Mapping[str, Any]) -> dict[str, Any]:
+    _check_symbols(params)
+    trigger = params.get("event_trigger", TRIGGERS[0])
+    if trigger not in TRIGGERS:
+        raise SubscriptionRefused("Event trigger not supported")
+    return {"event_trigger": trigger, "snapshot": params.get("snapshot", True) is True}
 
 
 TRADES: Final = Channel(
     name="trade",
     accepted=_trades_accepted,
     snapshot=lambda tape: wire_format.snapshot_frame(tape, SNAPSHOT_TRADES),
-    updates=lambda tape, made, most: wire_format.update_frames(tape, made, limit=most),
+    updates=lambda tape, made, most: map(Update, wire_format.update_frames(tape, made, limit=most)),
 )
-CHANNELS: Final = (TRADES,)
+TRIGGERS: Final = ("trades", "bbo")
+"""What makes a frame of the ticker: each trade, or each change of the best bid or ask."""
+
+
+def ticker(feed: TickerFeed) -> Channel:
+    """Return the channel of the best bid and ask."""
+
+    def updates(tape: Tape, _made: NewTrades, _most: int) -> Iterator[Update]:
+        text, is_new = feed.traded(tape)
+        yield Update(text, {"event_trigger": "trades"})
+        if is_new:
+            yield Update(text, {"event_trigger": "bbo"})
+
+    def moves(tapes: Sequence[Tape]) -> Iterator[tuple[str, Update]]:
+        for symbol, text in feed.moved(tapes):
+            yield symbol, Update(text, {"event_trigger": "bbo"})
+
+    return Channel(name="ticker", accepted=_ticker_accepted, snapshot=feed.snapshot, updates=updates, moves=moves)

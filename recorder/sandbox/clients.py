@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Mapping
+from typing import Any, Final
 
 from aiohttp import ClientConnectionResetError, WSMsgType, web
 
 from recorder.clock import Clock
 from recorder.sandbox.channels import Channel
+from recorder.sandbox.sent_frames import SentFrames
 from recorder.sandbox.websocket import HEARTBEAT, PONG, Connection
 from recorder.sandbox.websocket_faults import Stall, WebSocketFaults
 
@@ -38,6 +39,7 @@ class Client:
         transport: asyncio.Transport,
         connection: Connection,
         lines: WebSocketFaults,
+        sent: SentFrames,
     ) -> None:
         self.connection = connection
         self.moved_s = 0.0
@@ -47,6 +49,8 @@ class Client:
         self._queue: asyncio.Queue[bytes] = asyncio.Queue()
         self._queued_bytes = 0
         self._lines = lines
+        self._sent = sent
+        self._late: list[bytes] = []
         self._survived = len(lines.stalls)
         self._died: Stall | None = None
         self._held: bytes | None = None
@@ -62,11 +66,20 @@ class Client:
             self._queue_up(payload)
 
     def answer(self, text: str, *, now_ns: int) -> None:
-        """Queue the answers to one frame of the client; a dead line answers pings at most."""
+        """Queue the answers to one frame of the client; a dead line answers pings at most, a slow one later."""
         stall = self.stall
         for frame in self.connection.receive(text, now_ns=now_ns):
-            if stall is None or (stall.ping_messages and frame.startswith(PONG)):
+            if stall is None and self._lines.answers_late and not frame.startswith(PONG):
+                self._late.append(frame.encode())
+            elif stall is None or (stall.ping_messages and frame.startswith(PONG)):
                 self._queue_up(frame.encode())
+
+    def answer_late(self) -> None:
+        """Queue the answers that had to wait, once they need not any more."""
+        if self._late and not self._lines.answers_late:
+            waiting, self._late = self._late, []
+            for payload in waiting:
+                self.push(payload)
 
     async def answer_ping(self, payload: bytes) -> None:
         """Answer a ping of the WebSocket protocol, ahead of the queue."""
@@ -116,6 +129,7 @@ class Client:
             while True:
                 payload = await self._queue.get()
                 await self._socket.send_frame(payload, WSMsgType.TEXT)
+                self._sent.add(self.connection.connection_id, payload)
                 self._queued_bytes -= len(payload)
 
 
@@ -123,6 +137,8 @@ class Clients:
     """All open sockets."""
 
     def __init__(self, clock: Clock, lines: WebSocketFaults) -> None:
+        self.sent = SentFrames()
+        """What was really sent, if that is recorded."""
         self._clock = clock
         self._lines = lines
         self._clients: set[Client] = set()
@@ -143,7 +159,7 @@ class Clients:
             await socket.close()
             return socket
         assert request.transport is not None, "a prepared socket has a transport"
-        client = Client(socket, request.transport, connection, self._lines)
+        client = Client(socket, request.transport, connection, self._lines, self.sent)
         client.moved_s = self._clock.monotonic()
         self._clients.add(client)
         delivery = asyncio.create_task(client.deliver())
@@ -163,14 +179,23 @@ class Clients:
             delivery.cancel()
         return socket
 
-    def push(self, text: str, channel: Channel, symbols: Collection[str]) -> None:
-        """Queue one live frame of a channel for everyone who follows one of ``symbols``, unless these are silent."""
+    def push(
+        self, text: str, channel: Channel, symbols: Collection[str], asked: Mapping[str, Any] | None = None
+    ) -> None:
+        """Queue one live frame of a channel for everyone who follows one of ``symbols``, unless these are silent.
+
+        Only those get it who ``asked`` for that in their subscription.
+        """
         if self._lines.silent(symbols):
             return
         payload, damage = text.encode(), self._lines.strike()
         for client in self._clients:
-            if client.connection.follows(channel, symbols):
+            if client.connection.follows(channel, symbols, asked):
                 client.tell(payload, damage)
+
+    def followed(self, channel: Channel) -> set[str]:
+        """Return the symbols that anyone follows on a channel."""
+        return set[str]().union(*(client.connection.followed(channel) for client in self._clients))
 
     def say(self, text: str) -> None:
         """Queue a frame for everyone, subscribed or not."""
@@ -187,6 +212,7 @@ class Clients:
         """Send the heartbeats that are due, and cut off idle clients without a subscription."""
         now_s = self._clock.monotonic()
         for client in self._clients:
+            client.answer_late()
             if not client.connection.symbols:
                 if now_s - client.moved_s >= IDLE_S:
                     client.hang_up()

@@ -15,6 +15,7 @@ from aiohttp import web
 from recorder.clock import Clock
 from recorder.errors import UsageError
 from recorder.sandbox import rest_faults
+from recorder.sandbox.clients import Clients
 from recorder.sandbox.exchange_status import StatusBoard
 from recorder.sandbox.fault_schedule import NAMES, Faults
 from recorder.sandbox.pairs import Pair, pair_of
@@ -108,6 +109,11 @@ class Controlled(Protocol):
         """Change a committed candle once; return its start."""
         ...
 
+    @property
+    def clients(self) -> Clients:
+        """The open connections, and what was sent on all."""
+        ...
+
     def last_ids(self) -> Mapping[str, int]:
         """Return the last id made, by pair."""
         ...
@@ -142,6 +148,9 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     - /sandbox/odd_row?pair=BTC/USD&trade_id=140&field=misc&value=null (any JSON text; none: left out; field=row: all of
       it; where=rest or where=stream: only there), /sandbox/odd_candle?pair=BTC/USD&start=…&field=vwap&value=null;
       likewise
+    - /sandbox/odd_quote?pair=BTC/USD&field=bid&value=null&n=2 (likewise, of the next 2 rows of the ticker)
+    - /sandbox/record_sent?channel=ticker: from now on GET /sandbox/sent returns which of its frames were really sent,
+      after all faults, by the number of the connection
     - /sandbox/say?text=… sends everyone any frame, /sandbox/nulls?on=1 makes empty lists of the status null
     - /sandbox/sever?pair=BTC/USD, /sandbox/deaden?pair=BTC/USD: like disconnect and stall (and its fields), but only
       connections that follow this pair
@@ -193,6 +202,10 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
         "odd_candle": lambda form: sandbox.faults.rows.candle(
             form.text("pair"), int(form.number("start")), form.text("field"), form.text("value", "")
         ),
+        "odd_quote": lambda form: sandbox.faults.rows.quote(
+            form.text("pair"), form.text("field"), form.text("value", ""), int(form.number("n", 1))
+        ),
+        "record_sent": lambda form: sandbox.clients.sent.record(form.text("channel", "ticker")),
         "beside": lambda form: sandbox.faults.quirks.beside(form.text("name"), form.text("value")),
         "say": lambda form: sandbox.say(form.text("text")),
         "nulls": lambda form: setattr(sandbox.status, "nulls", bool(form.number("on", 1))),
@@ -215,6 +228,11 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     for name, do in doors.items():
         table.post(f"/sandbox/{name}")(open_door(do))
     table.get("/sandbox/truth")(open_door(lambda _: None))
+
+    @table.get("/sandbox/sent")
+    async def sent(_: web.Request) -> web.Response:
+        return web.json_response({str(name): texts for name, texts in sandbox.clients.sent.by_connection.items()})
+
     return table
 
 

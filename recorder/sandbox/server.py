@@ -21,7 +21,7 @@ from recorder.clock import Clock
 from recorder.errors import UsageError
 from recorder.sandbox import control_api, wire_format
 from recorder.sandbox.candles import INTERVALS
-from recorder.sandbox.channels import CHANNELS, TRADES
+from recorder.sandbox.channels import TRADES, Channel, ticker
 from recorder.sandbox.clients import Client, Clients
 from recorder.sandbox.exchange_status import StatusBoard
 from recorder.sandbox.fault_schedule import Act, Faults
@@ -33,6 +33,7 @@ from recorder.sandbox.rest import Rest
 from recorder.sandbox.rest_frontend import RestFrontend
 from recorder.sandbox.tape import NewTrades
 from recorder.sandbox.throttle import Throttle
+from recorder.sandbox.ticker_feed import TickerFeed
 from recorder.sandbox.websocket import Connection
 from recorder.sandbox.websocket_faults import HALF_DEAD, Stall
 
@@ -86,6 +87,7 @@ class Sandbox:
         self._trades_per_frame = trades_per_frame
         self._random = Random(seed)
         self._frozen_ns: int | None = None
+        self._channels: tuple[Channel, ...] = (TRADES, ticker(TickerFeed(self._market_ns)))
         self._passing: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager
@@ -279,14 +281,27 @@ class Sandbox:
             for played in self.market.play(now_ns):
                 self._write(played.made)
                 self.clients.push(played.text, TRADES, played.symbols)
+            self._move()
         return now_ns
+
+    def _market_ns(self) -> int:
+        """Return the time of the market, which stands still while it is frozen."""
+        return self.clock.wall_ns() if self._frozen_ns is None else self._frozen_ns
+
+    def _move(self) -> None:
+        """Push what time alone has made due."""
+        for channel in self._channels:
+            followed = self.clients.followed(channel)
+            tapes = [tape for symbol, tape in self.market.tapes.items() if symbol in followed]
+            for symbol, update in channel.moves(tapes):
+                self.clients.push(update.text, channel, (symbol,), update.asked)
 
     def _publish(self, runs: list[NewTrades]) -> None:
         self._write(runs)
         for made in runs:
-            for channel in CHANNELS:
-                for text in channel.updates(self.market.tapes[made.pair], made, self._trades_per_frame):
-                    self.clients.push(text, channel, (made.pair,))
+            for channel in (channel for channel in self._channels if made.pair in self.clients.followed(channel)):
+                for update in channel.updates(self.market.tapes[made.pair], made, self._trades_per_frame):
+                    self.clients.push(update.text, channel, (made.pair,), update.asked)
 
     def _write(self, runs: Sequence[NewTrades]) -> None:
         if self._truth is not None and runs:
@@ -322,6 +337,7 @@ class Sandbox:
         connection = Connection(
             self.market,
             connection_id=connection_id,
+            channels=self._channels,
             status=self.status.message,
             rejected=self.faults.rejected,
             injected=lambda: self.faults.injected,

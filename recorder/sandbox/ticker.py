@@ -1,8 +1,7 @@
 """The REST Ticker of one tape: the day since 00:00 UTC and the last 24 hours (API.md 6.5), from its own trades.
 
 Contains the two windows, which slide trade by trade: each trade is added once and removed once, and the extremes are
-maintained. The book is invented: one tick wide, with the last price on the side that the last taker hit. Uses no
-floats; vwaps are truncated to the digits that REST prints.
+maintained. The best prices are those of the book. Uses no floats; vwaps are truncated to the digits that are printed.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from bisect import bisect_left
 from collections import deque
 from typing import Any, Final
 
-from recorder.sandbox import wire_format
+from recorder.sandbox import book, wire_format
 from recorder.sandbox.pairs import REST_QTY_DIGITS
-from recorder.sandbox.tape import SELL, Tape
+from recorder.sandbox.tape import Tape
 
 _DAY_NS: Final = 86_400 * 1_000_000_000
 
@@ -23,21 +22,19 @@ class Ticker:
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
-        self._today = _TradeWindow()
-        self._last_24h = _TradeWindow()
+        self._today = TradeWindow()
+        self._last_24h = TradeWindow()
         self._scale = tape.price_digits
 
     def entry(self, now_ns: int) -> dict[str, Any]:
         """Return the pair's part of a Ticker answer; zeros for a pair that never traded."""
         tape = self.tape
-        if tape.price_digits != self._scale:
-            self._today, self._last_24h, self._scale = _TradeWindow(), _TradeWindow(), tape.price_digits
-        windows = (self._today, self._last_24h)
+        last_24h = self.last_24h(now_ns)
+        windows = (self._today, last_24h)
         self._today.slide(tape, now_ns // _DAY_NS * _DAY_NS)
-        self._last_24h.slide(tape, now_ns - _DAY_NS)
-        last, qty, mark = (tape.prices[-1], tape.qtys[-1], tape.marks[-1]) if len(tape) else (0, 0, 0)
-        tick = int(tape.pair.tick_size.scaleb(tape.price_digits)) if len(tape) else 0
-        ask, bid = (last + tick, last) if mark & SELL else (last, max(0, last - tick))
+        last, qty = (tape.prices[-1], tape.qtys[-1]) if len(tape) else (0, 0)
+        top = book.top(tape, now_ns)
+        ask, bid = (0 if top is None or level is None else level.price for level in (top and top.ask, top and top.bid))
         lots = max(1, qty // 10**tape.qty_digits)
         opened = tape.prices[self._today.low] if self._today.count else last
         return {
@@ -52,19 +49,26 @@ class Ticker:
             "o": self._price(opened),
         }
 
+    def last_24h(self, now_ns: int) -> TradeWindow:
+        """Return the trades of the last 24 hours."""
+        if self.tape.price_digits != self._scale:
+            self._today, self._last_24h, self._scale = TradeWindow(), TradeWindow(), self.tape.price_digits
+        self._last_24h.slide(self.tape, now_ns - _DAY_NS)
+        return self._last_24h
+
     def _price(self, price: int) -> str:
         return wire_format.price_text(price, self.tape.price_digits, self.tape.pair.rest_digits)
 
     def _qty(self, qty: int) -> str:
         return wire_format.fixed(qty * 10 ** (REST_QTY_DIGITS - self.tape.qty_digits), REST_QTY_DIGITS)
 
-    def _vwap(self, window: _TradeWindow) -> str:
+    def _vwap(self, window: TradeWindow) -> str:
         digits = max(self.tape.pair.rest_digits, self.tape.price_digits)
         finer = 10 ** (digits - self.tape.price_digits)
         return wire_format.fixed(window.notional * finer // window.qty if window.qty else 0, digits)
 
 
-class _TradeWindow:
+class TradeWindow:
     """The trades from some time on, as a run of indices of the tape, with their sums and extremes."""
 
     def __init__(self) -> None:

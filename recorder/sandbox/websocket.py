@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from recorder.sandbox import wire_format
-from recorder.sandbox.channels import CHANNELS, Channel, SubscriptionRefused
+from recorder.sandbox.channels import TRADES, Channel, SubscriptionRefused
 from recorder.sandbox.exchange_status import StatusMessage
 from recorder.sandbox.market_protocol import MarketProtocol
 
@@ -42,6 +42,7 @@ class Connection:
         venue: MarketProtocol,
         *,
         connection_id: int,
+        channels: Sequence[Channel] = (TRADES,),
         status: Callable[[], StatusMessage] = StatusMessage,
         rejected: Container[str] = (),
         injected: Callable[[], InjectedFaults | None] = lambda: None,
@@ -53,16 +54,29 @@ class Connection:
         self._rejected = rejected
         self._injected = injected
         self._silent = silent
-        self._followed: dict[Channel, set[str]] = {channel: set() for channel in CHANNELS}
+        # Of each channel the symbols, each with what its subscription asked for.
+        self._followed: dict[Channel, dict[str, Mapping[str, Any]]] = {channel: {} for channel in channels}
 
     @property
     def symbols(self) -> set[str]:
         """v2 symbols that this client follows, on any channel."""
         return set[str]().union(*self._followed.values())
 
-    def follows(self, channel: Channel, symbols: Collection[str]) -> bool:
-        """Return whether this client follows one of ``symbols`` on a channel."""
-        return not self._followed[channel].isdisjoint(symbols)
+    @property
+    def connection_id(self) -> int:
+        """The number that the status frame names."""
+        return self._connection_id
+
+    def followed(self, channel: Channel) -> Collection[str]:
+        """Return the symbols that this client follows on a channel."""
+        return self._followed[channel].keys()
+
+    def follows(self, channel: Channel, symbols: Collection[str], asked: Mapping[str, Any] | None = None) -> bool:
+        """Return whether this client follows one of ``symbols`` on a channel, having ``asked`` for that."""
+        followed = self._followed[channel]
+        if not asked:
+            return not followed.keys().isdisjoint(symbols)
+        return any(asked.items() <= followed[symbol].items() for symbol in symbols if symbol in followed)
 
     def opened(self) -> list[str]:
         """Return the greeting: the status frame is sent before any request."""
@@ -94,7 +108,7 @@ class Connection:
 
     def _subscribe(self, answer: _Answer, params: dict[str, Any]) -> list[str]:
         try:
-            channel, accepted = _accepted(params)
+            channel, accepted = self._accepted(params)
         except SubscriptionRefused as refusal:
             return [answer.failure(str(refusal))]
         injected = self._injected()
@@ -114,7 +128,7 @@ class Connection:
             elif symbol in followed:
                 acks.append(answer.failure("Already subscribed", symbol))
             else:
-                followed.add(symbol)
+                followed[symbol] = accepted
                 acks.append(answer.done(channel, symbol, accepted))
                 if accepted["snapshot"] and not self._silent((symbol,)):
                     snapshots.append(channel.snapshot(self._venue.tapes[symbol]))
@@ -123,7 +137,7 @@ class Connection:
 
     def _unsubscribe(self, answer: _Answer, params: dict[str, Any]) -> list[str]:
         try:
-            channel, accepted = _accepted(params)
+            channel, accepted = self._accepted(params)
         except SubscriptionRefused as refusal:
             return [answer.failure(str(refusal))]
         del accepted["snapshot"]
@@ -131,23 +145,24 @@ class Connection:
         acks = []
         for symbol in params["symbol"]:
             if symbol in followed:
-                followed.remove(symbol)
+                del followed[symbol]
                 acks.append(answer.done(channel, symbol, accepted))
             else:
                 # Kraken labels this refusal a subscribe.
                 acks.append(answer.failure("Subscription Not Found", symbol, method="subscribe"))
         return acks
 
-
-def _accepted(params: dict[str, Any]) -> tuple[Channel, dict[str, Any]]:
-    """Return the requested channel, and the params in its acknowledgement. Raise SubscriptionRefused."""
-    name = params.get("channel")
-    if name in _PRIVATE:
-        raise SubscriptionRefused("Private data and trading are unavailable on this endpoint. Try ws-auth.kraken.com")
-    for channel in CHANNELS:
-        if channel.name == name:
-            return channel, channel.accepted(params)
-    raise SubscriptionRefused(f"Malformed request: the sandbox has no channel {name!r}")
+    def _accepted(self, params: dict[str, Any]) -> tuple[Channel, dict[str, Any]]:
+        """Return the requested channel, and the params in its acknowledgement. Raise SubscriptionRefused."""
+        name = params.get("channel")
+        if name in _PRIVATE:
+            raise SubscriptionRefused(
+                "Private data and trading are unavailable on this endpoint. Try ws-auth.kraken.com"
+            )
+        for channel in self._followed:
+            if channel.name == name:
+                return channel, channel.accepted(params)
+        raise SubscriptionRefused(f"Malformed request: the sandbox has no channel {name!r}")
 
 
 class _Answer:

@@ -27,6 +27,7 @@ LINES: Final[Mapping[str, str]] = {
     "hush": "every subscription is silent, though acknowledged, while heartbeats go on",
     "stall": "every line open at that moment is dead for good, and nobody says so; pings may still be answered",
     "brush_off": "every handshake is accepted, and the connection closed at once",
+    "late": "acknowledgements and snapshots wait until it ends, while live frames go on",
 }
 """Name → what happens to lines. For a time, except the stall."""
 NAMES: Final = (*FRAMES, *LINES)
@@ -66,7 +67,7 @@ class WebSocketFaults:
         self._clock = clock
         self._injected = injected
         self._damage: list[_Damage] = []
-        self._until_s = dict.fromkeys(("hush", "brush_off"), -math.inf)
+        self._until_s = dict.fromkeys(("hush", "brush_off", "late"), -math.inf)
 
     def throw(self, name: str, for_s: float | None = None, *, n: int | None = None, stall: Stall = HALF_DEAD) -> None:
         """Activate a fault for a time and, for frames, for the next ``n``, whichever ends first; None: for good.
@@ -102,6 +103,11 @@ class WebSocketFaults:
     def brushing_off(self) -> bool:
         """Whether new connections are accepted and closed at once."""
         return self._clock.monotonic() < self._until_s["brush_off"]
+
+    @property
+    def answers_late(self) -> bool:
+        """Whether acknowledgements have to wait."""
+        return self._clock.monotonic() < self._until_s["late"]
 
     def silent(self, symbols: Collection[str]) -> bool:
         """Return whether all ``symbols`` are silent."""

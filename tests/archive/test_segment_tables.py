@@ -84,7 +84,7 @@ def test_a_file_of_another_table_is_told(tmp_path: Path) -> None:
 
 @given(sizes=st.lists(st.integers(0, 1500), max_size=5))
 def test_what_waits_is_kept_in_the_order_it_came(sizes: list[int]) -> None:
-    waiting = Waiting(events_table)
+    waiting = Waiting(EVENTS)
     expected: list[Event] = []
     for number, size in enumerate(sizes):
         more = [event(number, EventKind.CONNECTED)] * size

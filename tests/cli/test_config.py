@@ -29,20 +29,21 @@ def test_config_prints_what_is_in_force(
 @pytest.mark.parametrize(
     "said",
     [
-        ("1m", "auto", "7d", "nothing"),
-        ("2.5s", "100ms", "0s", "listing"),
-        ("90s", "90m", "36h", "2024-01-31"),
-        ("1h", "1d", "0.0005s", "nothing"),
+        ("1m", "auto", "7d", "nothing", "forever"),
+        ("2.5s", "100ms", "0s", "listing", "90d"),
+        ("90s", "90m", "36h", "2024-01-31", "36h"),
+        ("1h", "1d", "0.0005s", "nothing", "forever"),
     ],
 )
 def test_what_it_prints_is_a_file_that_says_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], said: tuple[str, str, str, str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], said: tuple[str, ...]
 ) -> None:
-    refresh, drain_every, keep, backfill_from = said
+    refresh, drain_every, keep, backfill_from, quotes_keep = said
     path, again = tmp_path / "mine.yaml", tmp_path / "again.yaml"
     path.write_text(
         f"ohlc: {{refresh: {refresh}}}\narchive: {{drain_every: {drain_every}}}\n"
         f"journal: {{keep: {keep}}}\ntrades: {{backfill_from: {backfill_from}}}\n"
+        f"quotes: {{pairs: [BTC/USD, '*/EUR'], keep: {quotes_keep}}}\n"
     )
     config(path, as_json=False)
     again.write_text(capsys.readouterr().out)

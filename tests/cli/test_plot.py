@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from recorder.cli.plot import plot
 from recorder.errors import UsageError
-from tests.archives import trades, writing
+from tests.archives import START_US, quote, trades, writing
 
 app = typer.Typer()
 app.command()(plot)
@@ -20,6 +20,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with writing(tmp_path / "data") as archive:
         archive.append([*trades(1, 200), *trades(1, 3, pair="ETH/USD")])
         archive.journalled(trades(201, 400))
+        archive.quoted([quote(1, number, START_US + number * 1_000_000) for number in range(90)])
     return tmp_path / "data"
 
 
@@ -33,11 +34,12 @@ def run(*arguments: str) -> Result:
         (("candles", "BTC/USD"), "candles-BTC-USD.html"),
         (("coverage",), "coverage.html"),
         (("volume", "ETH/USD", "BTC/USD"), "volume-ETH-USD-BTC-USD.html"),
+        (("spread", "BTC/USD"), "spread-BTC-USD.html"),
     ],
 )
 def test_the_path_of_the_page_is_printed(arguments: tuple[str, ...], name: str, data: Path) -> None:
     assert run(*arguments).output == f"{name}\n"
-    assert (data.parent / name).read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert (data.parent / name).read_text(encoding="utf-8").lower().startswith("<!doctype html>")
 
 
 def test_each_file_asked_for_is_written_in_its_own_format(data: Path) -> None:
@@ -84,9 +86,9 @@ def test_a_young_archive_is_drawn_from_its_journal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("candles",), "candles are of one pair: recorder plot candles BTC/USD"),
-        (("candles", "BTC/USD", "ETH/USD"), "candles are of one pair"),
-        (("coverage", "--timeframe", "1m"), "--timeframe is for candles; coverage goes by days"),
+        (("candles",), "candles takes one pair: recorder plot candles BTC/USD"),
+        (("candles", "BTC/USD", "ETH/USD"), "candles takes one pair"),
+        (("coverage", "--timeframe", "1m"), "--timeframe is for candles and spreads; coverage goes by days"),
         (("volume", "-o", "x.jpg"), "one of .html, .png, .svg, and 'x.jpg' does not"),
     ],
 )

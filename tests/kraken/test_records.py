@@ -9,14 +9,16 @@ import pytest
 from recorder.archive.datasets import BY_NAME, WITHOUT_IDS
 from recorder.core.event_kinds import EventKind
 from recorder.core.evidence import Confirmed, Void
-from recorder.core.model import Event, Instrument
+from recorder.core.model import Event, Instrument, SessionPart
 from recorder.core.trade_ids import Run, Span
 from recorder.errors import CorruptLine, Malformed
 from recorder.journal import segment
 from recorder.journal.segment import Entry
 from recorder.kraken import records, rest_api
+from recorder.kraken.quote_session import SessionEnd
 from recorder.kraken.records import (
     SOURCES,
+    EndedQuotes,
     Header,
     ListingRecord,
     Note,
@@ -27,6 +29,7 @@ from recorder.kraken.records import (
     PublishedCandles,
     Record,
     SalvagedTrades,
+    StreamedQuotes,
     StreamedTrades,
     TableRows,
     TradeRecord,
@@ -101,6 +104,16 @@ REFUSED_PAGE = (
     b'{"recv_ns":1762776012000000000,"source":"rest-unreadable:/0/public/Trades?pair=XBTUSD&count=1000#BTC%2FUSD",'
     b'"crc32":223132457,"payload":[]}'
 )
+QUOTE = segment.encode(
+    1_762_776_012_100_000_000,
+    "ws:ticker:3?BTC%2FUSD=1762776012000000000.1",
+    b'{"channel":"ticker","type":"update","data":[{"symbol":"BTC/USD","bid":83744.2,"bid_qty":0.56251979,"ask":83744.3,'
+    b'"ask_qty":0.00044780,"last":83744.3,"volume":3156.84782110,"timestamp":"2025-11-10T12:00:12.044801Z"}]}',
+).rstrip(b"\n")
+ENDED = (
+    b'{"recv_ns":1762776012500000000,"source":"ended:ticker:3","crc32":1554365083,"payload":{"ended":[{"pair":"BTC/USD",'
+    b'"session":1762776012000000000,"messages":2,"until_ns":1762776012300000000}]}}'
+)
 LATER = b'{"recv_ns":1762776013000000000,"source":"ws:book:1","crc32":2745614147,"payload":{}}'
 
 WRITTEN: dict[bytes, type[Record]] = {
@@ -117,6 +130,8 @@ WRITTEN: dict[bytes, type[Record]] = {
     ODD_ROWS: OddTrades,
     STATUS: NotedFrame,
     ANSWER: NotedFrame,
+    QUOTE: StreamedQuotes,
+    ENDED: EndedQuotes,
     REFUSED: UnreadableRecord,
     REFUSED_PAGE: UnreadableRecord,
     LATER: UnknownRecord,
@@ -148,13 +163,15 @@ def below(*kinds: Any) -> set[type]:
 def test_rows_are_of_a_table_without_ids_that_there_is_and_come_by_its_partition() -> None:
     for line, kind in WRITTEN.items():
         if issubclass(kind, TableRows):
-            dataset = BY_NAME[kind.table]
-            assert dataset in WITHOUT_IDS
             record = of(line)
             assert isinstance(record, TableRows)
-            for value, rows in record.parts().items():
-                assert (value is None) == (dataset.partition is None)
-                assert dataset.build(rows).num_rows == len(rows) > 0
+            assert record.tables()[kind.table] == record.parts()
+            for table, parts in record.tables().items():
+                dataset = BY_NAME[table]
+                assert dataset in WITHOUT_IDS
+                for value, rows in parts.items():
+                    assert (value is None) == (dataset.partition is None)
+                    assert dataset.build(rows).num_rows == len(rows) > 0
 
 
 def test_each_source_is_named_by_one_form_at_most() -> None:
@@ -335,3 +352,61 @@ def test_lines_that_are_damaged_or_not_understood_claim_nothing_and_stop_nothing
         Entry(1, "note", b"[]"),
     ]
     assert len(list(records.claims([*spoilt, segment.decode(TRADES)]))) == 1
+
+
+def test_a_frame_of_quotes_tells_its_session_and_what_it_is_of_it() -> None:
+    record = of(QUOTE)
+    assert isinstance(record, StreamedQuotes)
+    ((pair, (quote,)),) = record.parts().items()
+    assert (pair, quote.session, quote.message, quote.bid) == (
+        "BTC/USD",
+        1_762_776_012_000_000_000,
+        1,
+        Decimal("83744.2"),
+    )
+    seen_us = 1_762_776_012_100_000
+    assert record.tables()["quote_sessions"] == {
+        None: [SessionPart("BTC/USD", quote.session, 1, 1, 1, seen_us, seen_us, None, seen_us)]
+    }
+    ended = of(ENDED)
+    assert isinstance(ended, EndedQuotes)
+    assert ended.parts() == {
+        None: [
+            SessionPart("BTC/USD", quote.session, None, 1, 0, None, None, 1_762_776_012_300_000, 1_762_776_012_500_000)
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "ws:ticker:3",
+        "ws:ticker:3?",
+        "ws:ticker:3?BTC%2FUSD",
+        "ws:ticker:3?BTC%2FUSD=5",
+        "ws:ticker:3?BTC%2FUSD=x.1",
+        "ws:ticker:3?ETH%2FUSD=5.1",
+    ],
+)
+def test_a_frame_of_quotes_without_its_numbers_is_malformed(source: str) -> None:
+    entry = segment.decode(QUOTE)
+    line = segment.encode(entry.recv_ns, source, entry.payload).rstrip(b"\n")
+    record = of(line)
+    assert isinstance(record, StreamedQuotes)
+    with pytest.raises(Malformed):
+        record.parts()
+
+
+def test_what_is_written_of_numbers_and_ends_is_read_as_it_was() -> None:
+    numbers = {"BTC/USD": (7, 0), "A&B=C/D.E?": (8, 12)}
+    source = records.numbered_source("ticker", 5, numbers)
+    assert source.startswith("ws:ticker:5?BTC%2FUSD=7.0&")
+    assert records._numbers(source) == numbers
+    ends = [SessionEnd("BTC/USD", 7, 3, 9_000), SessionEnd("ETH/USD", 8, 1, 10_000)]
+    line = segment.encode(11_000, records.ended_source("ticker", 5), records.encode_ends(ends)).rstrip(b"\n")
+    record = of(line)
+    assert isinstance(record, EndedQuotes)
+    assert [(part.session, part.last_message, part.ended_us) for part in record.parts()[None]] == [
+        (7, 2, 9),
+        (8, 0, 10),
+    ]

@@ -101,7 +101,7 @@ def test_rows_of_a_kept_moment_that_are_gone_refuse_their_folder(archive: Writte
     kept = listing.pin(listing.now())
     (archive.data / "events" / "year=2025" / names(kept, "events")[0]).unlink()
     found = listing.find_again(kept)
-    ((path, fault),) = found.refused.items()
+    ((path, fault),) = ((path, fault) for path, fault in found.refused.items() if "/events/" in path)
     assert path in found.tables["events"].files
     assert re.search(r"[12] rows of .*year=2025 were in the archive and are gone", str(fault))
 

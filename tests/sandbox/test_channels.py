@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from recorder.sandbox import websocket
-from recorder.sandbox.channels import CHANNELS, TRADES, Channel, SubscriptionRefused
+from recorder.sandbox.channels import TRADES, Channel, SubscriptionRefused
 from recorder.sandbox.market import Market
 from recorder.sandbox.websocket import Connection
 
@@ -27,9 +26,8 @@ SEA = Channel(name="sea", accepted=with_depth, snapshot=lambda _: '{"channel":"s
 
 
 @pytest.fixture
-def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
-    monkeypatch.setattr(websocket, "CHANNELS", (*CHANNELS, SEA))
-    return Connection(Market(start_ns=NOW_NS, history=1), connection_id=1)
+def connection() -> Connection:
+    return Connection(Market(start_ns=NOW_NS, history=1), connection_id=1, channels=(TRADES, SEA))
 
 
 def ask(connection: Connection, method: str, **params: object) -> list[dict[str, Any]]:

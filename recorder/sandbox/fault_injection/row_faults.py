@@ -1,7 +1,7 @@
 """Malformed rows on demand, in frames, pages and candles alike: fields with wrong values, or missing fields.
 
 Contains which rows are malformed, and how. They are changed as text when they are sent: the stored trade stays
-unchanged. All faults last until released.
+unchanged. All faults last until released, except those of quotes, which have no ids: they are for so many rows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from recorder.errors import UsageError
 
@@ -28,9 +28,12 @@ FIELDS: Final[Mapping[str, int]] = {
 CANDLE_FIELDS: Final[Mapping[str, int]] = {
     name: at for at, name in enumerate(("time", "open", "high", "low", "close", "vwap", "volume", "count"))
 }
+QUOTE_FIELDS: Final = ("symbol", "bid", "bid_qty", "ask", "ask_qty", "last", "timestamp")
+"""Fields of a quote that a recorder stores."""
 ROW: Final = "row"
 """Stands for the whole row."""
 _ROW: Final = re.compile(r"\[[^\[\]]*\]")
+_TICKER: Final = b'{"channel":"ticker",'
 _ENTRY: Final = re.compile(r"\{[^{}]*\}")
 
 
@@ -41,6 +44,14 @@ class RowFaults:
         self._rest: dict[str, dict[int, tuple[str, str]]] = {}
         self._stream: dict[str, dict[int, tuple[str, str]]] = {}
         self._candles: dict[str, dict[int, tuple[str, str]]] = {}
+        self._quotes: dict[str, list[tuple[str, str]]] = {}
+
+    def quote(self, symbol: str, field: str, text: str, n: int = 1) -> None:
+        """Send the next ``n`` rows of the ticker of a pair with this text in a field. Raise UsageError likewise."""
+        if (field not in QUOTE_FIELDS and field != ROW) or n < 1:
+            known = f"{', '.join(QUOTE_FIELDS)}, or {ROW}; n must be 1 or more"
+            raise UsageError(f"a quote has no field {field!r} for {n} rows; there are {known}")
+        self._quotes.setdefault(symbol, []).extend([(field, text)] * n)
 
     def trade(self, symbol: str, trade_id: int, field: str, text: str, where: Where = "both") -> None:
         """Send a trade with this text in a field. Raise UsageError for an unknown field."""
@@ -62,6 +73,7 @@ class RowFaults:
         """Send all rows unchanged."""
         for odd in (self._rest, self._stream, self._candles):
             odd.clear()
+        self._quotes.clear()
 
     def in_page(self, symbol: str, rows: str) -> str:
         """Return the rows of a page of trades as they are sent."""
@@ -73,12 +85,16 @@ class RowFaults:
 
     def in_frame(self, payload: bytes) -> bytes:
         """Return a frame of the stream as it is sent."""
-        if not self._stream or b'"trade_id":' not in payload:
+        if self._quotes and payload.startswith(_TICKER):
+            odd = self._odd_quote
+        elif self._stream and b'"trade_id":' in payload:
+            odd = self._odd_trade
+        else:
             return payload
 
         def sent(found: re.Match[str]) -> str:
             entry = json.loads(found[0], parse_float=_Verbatim, parse_int=_Verbatim)
-            field, text = self._stream.get(entry.get("symbol"), {}).get(int(entry.get("trade_id", 0)), ("", ""))
+            field, text = odd(entry)
             if field == ROW:
                 return text
             printed = {
@@ -89,6 +105,13 @@ class RowFaults:
             return "{" + ",".join(f'"{name}":{value}' for name, value in printed.items() if value) + "}"
 
         return _ENTRY.sub(sent, payload.decode()).encode()
+
+    def _odd_trade(self, entry: Mapping[str, Any]) -> tuple[str, str]:
+        return self._stream.get(entry.get("symbol", ""), {}).get(int(entry.get("trade_id", 0)), ("", ""))
+
+    def _odd_quote(self, entry: Mapping[str, Any]) -> tuple[str, str]:
+        waiting = self._quotes.get(entry.get("symbol", ""))
+        return waiting.pop(0) if waiting else ("", "")
 
 
 class _Verbatim(str):

@@ -1,0 +1,12 @@
+-- Did the best bid and ask of one pair show more demand or more supply, bar by bar?
+--
+-- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
+-- $width  INTERVAL = 1 hour   the length of a bar, '7 minutes'
+-- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
+--
+-- Needs recorded quotes. The order flow imbalance of quotes; the macro quote_flow() describes the columns.
+
+SELECT * EXCLUDE (pair)
+FROM quote_flow($pair, $width, $start, $stop)
+ORDER BY time;

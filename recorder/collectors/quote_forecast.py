@@ -1,0 +1,41 @@
+"""The forecast of what recording quotes will take, requested and logged before it begins."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection
+from typing import Final
+
+import structlog
+
+from recorder.core.model import Instrument
+from recorder.core.quote_forecast import QuoteForecast, forecast
+from recorder.errors import ExchangeError
+from recorder.kraken import rest_api, ticker_quotes
+from recorder.runtime.exchange_client import Exchange
+
+_MB: Final = 1_000_000
+
+log = structlog.get_logger()
+
+
+async def announce(exchange: Exchange, instruments: Collection[Instrument]) -> QuoteForecast | None:
+    """Log how many quotes a day of these pairs will bring, and how many bytes; None if the exchange cannot be asked."""
+    counts: dict[str, int] = {}
+    try:
+        for asset_class, of_class in rest_api.by_class(instruments).items():
+            read = functools.partial(ticker_quotes.parse_day_counts, instruments=of_class)
+            _, found = await exchange.request(rest_api.ticker(of_class, asset_class), read)
+            counts |= found
+    except ExchangeError as error:
+        log.warning("no forecast for quotes", reason=str(error))
+        return None
+    made = forecast(counts.get(instrument.pair, 0) for instrument in instruments)
+    log.info(
+        "quotes, by a rough forecast",
+        pairs=made.pairs,
+        quotes_a_day=made.quotes,
+        archive_mb_a_day=round(made.archive_bytes / _MB, 1),
+        raw_mb_a_day=round(made.raw_bytes / _MB, 1),
+    )
+    return made
