@@ -103,7 +103,7 @@ def _drawn(
             return plots.volume(archive, *limits, pairs=pairs, width=width)
 
 
-def _one(what: What, pairs: list[str] | None) -> str:
+def _one(what: What, pairs: Sequence[str] | None) -> str:
     if pairs is None or len(pairs) != 1:
         raise UsageError(f"{what} takes one pair: recorder plot {what} BTC/USD")
     return pairs[0]
