@@ -8,9 +8,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from recorder.cli.screen import echo
-from recorder.query.connect import Archive
+
+if TYPE_CHECKING:
+    from recorder.query.connect import Archive
 
 
 @contextlib.contextmanager

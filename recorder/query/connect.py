@@ -18,7 +18,6 @@ from recorder.errors import RecorderError
 from recorder.query import arguments, bars, catalogue, named_parameters, pair_aliases
 from recorder.query.arguments import AnyGap, Backend, BarGap, BarKind, Format, Index, Instant, Lazily, OnGap, Width
 from recorder.query.dataframes import WORDS, Frame, frame
-from recorder.query.follow import After, Follower
 from recorder.query.frame_options import (
     Arrow,
     Bars,
@@ -40,13 +39,14 @@ from recorder.query.frame_options import (
     Typed,
 )
 from recorder.query.pair_aliases import AliasWarning
-from recorder.query.polars_scan import lazy_frame
 from recorder.query.reader import BATCH_ROWS, Reader, Result, TradeQuery
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+
+    from recorder.query.follow import After, Follower
 
 Pairs: TypeAlias = str | Iterable[str]
 """One pair or several, by any of their names."""
@@ -1033,6 +1033,8 @@ class Archive:
         arguments.on_gap(on_gap)
         scan = self._reader.scan(_chosen(self._names(pair)), arguments.time_range(start, stop), on_gap)
         if arguments.scanned(to) == "polars":
+            from recorder.query.polars_scan import lazy_frame  # noqa: PLC0415
+
             return lazy_frame(scan)
         from recorder.query.dataset_scan import dataset  # noqa: PLC0415 -- imports what only few need
 
@@ -1053,6 +1055,8 @@ class Archive:
         >>> trade.trade_id, trade.price, trade.side
         (2, Decimal('102.000000000000'), 'buy')
         """
+        from recorder.query.follow import Follower  # noqa: PLC0415 -- imports what only few need
+
         return Follower(self._reader.data, _chosen(self._names(pair)), after)
 
     def refresh(self) -> None:

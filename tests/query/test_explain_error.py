@@ -53,7 +53,8 @@ def test_damage_of_which_duckdb_names_no_file_is_found_in_those_that_were_asked_
     archive.listed("BTC/USD", 1)
     (path,) = (one for one in (archive.data / place).glob("*.parquet") if one.name != SCHEMA_FILE)
     content = bytearray(path.read_bytes())
-    content[-200:-160] = b"\xff" * 40
+    metadata = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    content[metadata : metadata + 40] = b"\xff" * 40
     path.write_bytes(content)
     with pytest.raises(duckdb.Error) as raised:
         duckdb.sql(f"FROM '{path}'")

@@ -7,6 +7,7 @@ traded is known here, and not to the archive.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -166,7 +167,7 @@ def asking(written: Written) -> Iterator[Asking]:
 def question(name: str, **values: str) -> str:
     """Return the SQL of an analysis, with these texts for parameters and the defaults for others but the range."""
     found = catalogue.question(name)
-    text = found.text[found.text.index("\n\n") :].rstrip(";\n")
+    text = re.sub(r"^(--.*\n)*", "", found.text).rstrip(";\n")
     for one in found.parameters:
         if one.name not in {"pair", "start", "stop"}:
             default = "NULL" if one.default == "NULL" else f"'{one.default}'"
