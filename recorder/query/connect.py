@@ -9,15 +9,17 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from recorder.core.event_kinds import EventKind
 from recorder.query import arguments
 from recorder.query.arguments import Backend, Format, Instant, Lazily, OnGap
 from recorder.query.dataframes import WORDS, Frame, frame
-from recorder.query.follow import After, Follower
 from recorder.query.polars_scan import lazy_frame
 from recorder.query.reader import BATCH_ROWS, Reader, Result, TradeQuery
+
+if TYPE_CHECKING:  # it takes as long to load as the rest
+    from recorder.query.follow import After, Follower
 
 _TRADE_CATEGORIES: Final = ("side", "ord_type", "source")
 _CANDLE_CATEGORIES: Final = ("timeframe",)
@@ -367,6 +369,8 @@ class Archive:
         (2, Decimal('102.000000000000'), 'buy')
         """
         self._check()
+        from recorder.query.follow import Follower  # noqa: PLC0415 -- likewise
+
         return Follower(self._reader.data, arguments.pairs(pair), after)
 
     def refresh(self) -> None:
