@@ -208,21 +208,26 @@ def files(statement: str) -> tuple[str, ...]:
 
     All of them if it may find a view or macro that it does not name.
     """
+    return _files("snapshot", statement)
+
+
+def _files(source: str, statement: str) -> tuple[str, ...]:
+    every = _ordered(source)
     if _UNNAMED.search(statement):
-        return snapshot()
+        return every
     words = set(_WORD.findall(statement.lower()))
-    used = {file for word in words for file in _files_of().get(word, ())}
-    return tuple(file for file in snapshot() if file in used)
+    used = {file for word in words for file in _files_of(source).get(word, ())}
+    return tuple(file for file in every if file in used)
 
 
 @cache
-def _files_of() -> Mapping[str, frozenset[str]]:
+def _files_of(source: str) -> Mapping[str, frozenset[str]]:
     """Return for each view, table and macro, by its bare name, the files that create it and what it is built from."""
-    code = _code("snapshot")
+    code = _code(source)
     needed = _needs(code)
     whole: dict[str, frozenset[str]] = {}
     found: dict[str, frozenset[str]] = {}
-    for file in snapshot():
+    for file in _ordered(source):
         whole[file] = frozenset({file}).union(*(whole[other] for other in needed[file]))
         for name in _CREATED.findall(code[file]):
             bare = name.removesuffix("(")
