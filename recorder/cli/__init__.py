@@ -5,8 +5,10 @@ So the daemon (``recorder run``) never imports pandas or DuckDB, and every verb 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
+import gc
 import importlib
 import io
 import os
@@ -14,6 +16,7 @@ import select
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
 import typer
@@ -79,7 +82,8 @@ class _Verbs(TyperGroup):
             os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
             if not sys.stderr.isatty():
                 _load_structlog_without_rich()
-        module = importlib.import_module(f"recorder.cli.{cmd_name}")
+        with _loading():
+            module = importlib.import_module(f"recorder.cli.{cmd_name}")
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(cmd_name, cls=_Verb, context_settings=_SETTINGS)(getattr(module, cmd_name))
         return typer.main.get_command(single)
@@ -125,6 +129,18 @@ def main() -> None:
         _end(_first(group))
     except Exception as error:  # noqa: BLE001 -- the last resort: report it, exit non-zero
         _end(error)
+
+
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """Collect no garbage while modules are loaded: that makes many objects, and nearly all of them stay."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _load_structlog_without_rich() -> None:

@@ -21,8 +21,6 @@ from recorder.config import Config, OpsConfig
 from recorder.daemon.config_reload import ConfigSource
 from recorder.errors import CheckFailed, ConfigError
 from recorder.ops import log, process_setup
-from recorder.sandbox.market import Market
-from recorder.sandbox.server import Sandbox
 
 
 def run(
@@ -131,6 +129,9 @@ async def _exchange(*, sandbox: bool) -> AsyncIterator[Mapping[str, str]]:
     if not sandbox:
         yield {}
         return
+    from recorder.sandbox.market import Market  # noqa: PLC0415 -- few runs need it
+    from recorder.sandbox.server import Sandbox  # noqa: PLC0415 -- likewise
+
     clock = SystemClock()
     exchange = Sandbox(Market(start_ns=clock.wall_ns()), clock=clock)
     async with exchange.serve():

@@ -31,6 +31,7 @@ def prepare() -> None:
     """Keep pandas out, run garbage collection rarely, make files private, and limit memory arenas."""
     os.umask(UMASK)
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.freeze()  # what is loaded stays: no collection looks at it again, nor does the interpreter as it ends
     _do_without_pandas()
     if _mallopt is not None:
         _mallopt(_ARENA_MAX, ARENAS)

@@ -70,6 +70,10 @@ _TIMED: Final = "time_limits("
 """The macro built from the time limits of all files of the snapshot, which are read only for it."""
 _HIDING: Final = frozenset({"getvariable", "query_table"})
 """Functions that look up an object by a name that need not appear in the statement."""
+_UNNAMED: Final = re.compile(
+    r"\b(?:query_table|show|describe|information_schema|(?:duckdb|pg|pragma|sqlite)_\w+)\b", re.IGNORECASE
+)
+"""Words of statements that list what a connection has, or find it by a computed name."""
 _VARIABLE: Final = re.compile(r"getvariable\('(\w+)'\)")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -197,6 +201,38 @@ def plain() -> tuple[str, ...]:
 def snapshot() -> tuple[str, ...]:
     """Return the same over one snapshot of an archive, which recorder.connect() provides, and its own query."""
     return _ordered("snapshot")
+
+
+def files(statement: str) -> tuple[str, ...]:
+    """Return the SQL files of :func:`snapshot` that create what a statement may use, in order of dependency.
+
+    All of them if it may find a view or macro that it does not name.
+    """
+    return _files("snapshot", statement)
+
+
+def _files(source: str, statement: str) -> tuple[str, ...]:
+    every = _ordered(source)
+    if _UNNAMED.search(statement):
+        return every
+    words = set(_WORD.findall(statement.lower()))
+    used = {file for word in words for file in _files_of(source).get(word, ())}
+    return tuple(file for file in every if file in used)
+
+
+@cache
+def _files_of(source: str) -> Mapping[str, frozenset[str]]:
+    """Return for each view, table and macro, by its bare name, the files that create it and what it is built from."""
+    code = _code(source)
+    needed = _needs(code)
+    whole: dict[str, frozenset[str]] = {}
+    found: dict[str, frozenset[str]] = {}
+    for file in _ordered(source):
+        whole[file] = frozenset({file}).union(*(whole[other] for other in needed[file]))
+        for name in _CREATED.findall(code[file]):
+            bare = name.removesuffix("(")
+            found[bare] = found.get(bare, frozenset()) | whole[file]
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,7 @@ class Engine:
         self._snapshot: Snapshot | None = None
         self._lists: dict[str, tuple[str, ...]] = {}
         self._tables: dict[str, object] = {}
+        self._created: set[str] = set()
         self._simple: dict[str, bool] = {}
         self._timed: dict[str, Stamp] = {}
         if self._bounds:
@@ -143,40 +144,18 @@ class Engine:
         return connection
 
     def pin(self, snapshot: Snapshot) -> None:
-        """Pin the views and macros to ``snapshot``; create them at the first call."""
+        """Pin the views and macros to ``snapshot``. Each is created by the first statement that may use it."""
         if snapshot is self._snapshot:
             return
         if self._snapshot is None:
-            # Creating a view opens its files, and only the schema file can never vanish.
-            empty = snapshot.files[-1:]
-            empty_tables = {
-                name: TableFiles(held.files[-1:], held.files[-1:]) for name, held in snapshot.stamped.tables.items()
-            }
-            self._hold(
-                replace(
-                    snapshot,
-                    files=empty,
-                    cut_files=empty,
-                    unread=empty,
-                    stamped=replace(snapshot.stamped, tables=empty_tables),
-                )
-            )
-            # The snapshot is set at the end: if one view fails, all are created again.
-            self._simple.clear()
-            self._timed.clear()
-            for name in catalogue.snapshot():
-                self._connection.execute(catalogue.text(name))
+            for table in WITHOUT_IDS:
+                self._fill_tail(table, 0, journal_tail.empty(table))
         self._hold(snapshot)
         self._simplify("trades", simple=snapshot.is_whole)
-        self._know_absent(snapshot)
         self._snapshot = snapshot
 
     def _hold(self, snapshot: Snapshot) -> None:
-        for name in _TRADES:
-            self._set(name, getattr(snapshot, name))
-        for name, held in snapshot.stamped.tables.items():
-            self._set(f"{name}_files", held.files)
-            self._set(f"{name}_cut_files", held.cut_files)
+        self._list(snapshot)
         self._set_until(snapshot.stamped.folders)
         for table in WITHOUT_IDS:
             self._hold_tail(table, snapshot)
@@ -190,6 +169,13 @@ class Engine:
         self._fill("archived", archived, lambda: self._connection.execute(_ARCHIVED, _archived(archived)))
         self._fill("tail", snapshot.tail if snapshot.tail.num_rows else 0, lambda: self._load(snapshot.tail))
 
+    def _list(self, snapshot: Snapshot) -> None:
+        for name in _TRADES:
+            self._set(name, getattr(snapshot, name))
+        for name, held in snapshot.stamped.tables.items():
+            self._set(f"{name}_files", held.files)
+            self._set(f"{name}_cut_files", held.cut_files)
+
     def _hold_tail(self, table: Dataset, snapshot: Snapshot) -> None:
         """Keep the journalled rows of a table that are not archived yet; none if the archived ones cannot be read.
 
@@ -197,18 +183,43 @@ class Engine:
         """
         tail = snapshot.tails.get(table.name)
         if tail is None or not tail.num_rows:
-            self._fill(f"{table.name}_tail", 0, lambda: self._load(journal_tail.empty(table), table))
+            self._fill_tail(table, 0, journal_tail.empty(table))
             return
-        content = (tail, snapshot.stamped.tables[table.name], snapshot.stamped.folders)
         try:
-            self._fill(f"{table.name}_tail", content, lambda: self._load(tail, table))
+            self._create(catalogue.files(_NEW_ROWS[table.name]), snapshot)
+            self._fill_tail(table, (tail, snapshot.stamped.tables[table.name], snapshot.stamped.folders), tail)
         except FAULTS:
             self._tables.pop(f"{table.name}_tail", None)
             self._load(journal_tail.empty(table), table)
 
+    def _fill_tail(self, table: Dataset, content: object, tail: pa.Table) -> None:
+        self._fill(f"{table.name}_tail", content, lambda: self._load(tail, table))
+
+    def _provide(self, text: str) -> None:
+        """Create the views and macros that a statement may use and that are not there yet."""
+        if self._snapshot is not None:
+            files = catalogue.files(text)
+            self._create(files, self._snapshot)
+            if catalogue.ABSENT in files:
+                self._know_absent(self._snapshot)
+
+    def _create(self, files: Sequence[str], snapshot: Snapshot) -> None:
+        """Create the views and macros of these SQL files that are not there yet; all at once would take 150 ms."""
+        new = [name for name in files if name not in self._created]
+        if not new:
+            return
+        self._list(_without_files(snapshot))  # creating a view opens its files, and only the schema file cannot vanish
+        try:
+            for name in new:
+                self._connection.execute(catalogue.text(name))
+                self._created.add(name)
+        finally:
+            self._list(snapshot)
+        self._simplify("trades", simple=snapshot.is_whole)
+
     def _simplify(self, part: str, *, simple: bool) -> None:
-        """Switch macros to what the snapshot needs and no more, unless they are already."""
-        if self._simple.get(part, False) is not simple:
+        """Switch macros, if they are there, to what the snapshot needs and no more, unless they are already."""
+        if f"sources/snapshot/{part}" in self._created and self._simple.get(part, False) is not simple:
             self._connection.execute(catalogue.simpler(part, simple=simple))
             self._simple[part] = simple
 
@@ -292,6 +303,7 @@ class Engine:
     def _read_times(self, files: list[str]) -> None:
         with self._telling():
             for statement in _TIME_LIMITS:
+                self._provide(statement)
                 self._connection.execute(statement, {"files": files})
 
     def know(self, pair: str) -> None:
@@ -369,7 +381,14 @@ class Engine:
             batches.close()
 
     def _relation(self, text: str, params: Mapping[str, object] | None) -> duckdb.DuckDBPyRelation:
-        relation = self._connection.sql(text, params=dict(params or {}))
+        self._provide(text)
+        try:
+            relation = self._connection.sql(text, params=dict(params or {}))
+        except duckdb.CatalogException:
+            if self._snapshot is None or self._created.issuperset(catalogue.snapshot()):
+                raise
+            self._create(catalogue.snapshot(), self._snapshot)  # for the names that DuckDB's sentence suggests
+            relation = self._connection.sql(text, params=dict(params or {}))
         if relation is None:
             raise UsageError(f"there is no SQL statement in {text!r}")
         return relation
@@ -424,6 +443,14 @@ class Engine:
         """Close the connection, if there is one, and clear all caches."""
         if "_connection" in self.__dict__:
             self._connection.close()
+
+
+def _without_files(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot of the schema files alone."""
+    schema = snapshot.files[-1:]
+    tables = {name: TableFiles(held.files[-1:], held.files[-1:]) for name, held in snapshot.stamped.tables.items()}
+    stamped = replace(snapshot.stamped, tables=tables)
+    return replace(snapshot, files=schema, cut_files=schema, unread=schema, stamped=stamped)
 
 
 def _projection(relation: duckdb.DuckDBPyRelation, inexact: Collection[str]) -> str:

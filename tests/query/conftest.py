@@ -18,12 +18,17 @@ def archive(tmp_path: Path) -> Iterator[Written]:
 
 @pytest.fixture
 def ask(archive: Written) -> Iterator[Ask]:
-    """A plain DuckDB client over the archive, which ran the script of `recorder views` at its first question."""
+    """A plain DuckDB client over the archive, which runs what it needs of the script of `recorder views`, once."""
     connection = duckdb.connect()
+    ran: set[str] = set()
 
     def answer(text: str, *params: object) -> list[tuple[object, ...]]:
-        if not connection.sql("FROM duckdb_views() WHERE view_name = 'trades'").fetchall():
-            connection.execute(catalogue.script(archive.data))
+        if not ran:
+            connection.execute(catalogue.preamble(archive.data))
+        for name in catalogue._files("plain", f"{text} trades"):
+            if name not in ran:
+                connection.execute(catalogue.text(name))
+                ran.add(name)
         return connection.execute(text, params).fetchall()
 
     yield answer

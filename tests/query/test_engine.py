@@ -116,6 +116,23 @@ def test_a_pinned_relation_has_the_columns_and_types_of_the_plain_one(
         assert [tuple(values) for values in pinned.values()] == plain, relation
 
 
+def test_views_are_there_for_statements_that_name_list_compute_or_misspell_them(
+    engine: Engine, archive: Written
+) -> None:
+    archive.append(trades(1, 3))
+    engine.pin(Snapshots(archive.data, live=False).take())
+    for text, there in (
+        ('SELECT count(*) AS n FROM "TRADES"', {"trades"}),
+        ("WITH x AS (FROM trades) SELECT count(*) AS n FROM x JOIN ohlc ON false", {"trades", "ohlc"}),
+    ):
+        engine.fetch(text)
+        found = engine._connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+        assert {name for (name,) in found} == there
+    with pytest.raises(UsageError, match='Did you mean "gaps"'):
+        engine.fetch("FROM gap")
+    engine.fetch("FROM query_table('cover' || 'age')")
+
+
 @pytest.mark.parametrize("unread", [True, False])
 def test_coverage_is_the_same_whoever_reads_the_footers(engine: Engine, archive: Written, unread: bool) -> None:  # noqa: FBT001
     archive.append([*trades(1, 3), *trades(7, 9), *trades(1, 1, pair="ETH/USD")])
@@ -158,15 +175,20 @@ def test_absent_ids_are_gathered_again_only_when_there_are_other_events(
         loaded.append(name)
         return load(name)
 
+    def absent() -> list[dict[str, int]]:
+        engine.pin(moments.take())
+        found: list[dict[str, int]] = engine.fetch("SELECT first_id, last_id FROM absent_spans()").to_pylist()
+        return found
+
     monkeypatch.setattr(catalogue, "text", counted)
     moments = Snapshots(archive.data, live=False)
-    engine.pin(moments.take())
+    assert absent() == []
     loaded.clear()
     for number in range(1, 4):
         archive.append(trades(number, number))
-        engine.pin(moments.take())
+        assert absent() == []
     assert loaded.count(catalogue.ABSENT) == 0
     archive.noted(Event(START_US, "void", "BTC/USD", '{"first_id": 4, "last_id": 5}'))
-    engine.pin(moments.take())
+    assert absent() == [{"first_id": 4, "last_id": 5}]
     assert loaded.count(catalogue.ABSENT) == 1
-    assert engine.fetch("SELECT first_id, last_id FROM absent_spans()").to_pylist() == [{"first_id": 4, "last_id": 5}]
+    assert "views/certificates" not in loaded, "a view is created by the first statement that may use it"
