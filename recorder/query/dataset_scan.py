@@ -1,16 +1,19 @@
 """A scan as a pyarrow Dataset: the files as they are listed when it is made.
 
-A Dataset is a list of files and cannot list them anew. So it opens them through a file system of its own, which says
-what to do where a compaction has replaced one.
+A Dataset is a list of files and cannot list them anew. So those of this module say what to do where a compaction has
+replaced one. They do so in the thread that asks: Arrow's own threads must never run Python code, since pyarrow waits
+for them with the interpreter locked (``Scanner.to_reader``, by which DuckDB reads), and both would wait for ever.
 """
 
 from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NoReturn
+from pathlib import Path
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -31,7 +34,6 @@ def dataset(scan: Scan) -> ds.Dataset:
 
     Reading it raises FilesReplaced once a compaction has removed one of its files. Raise as :meth:`Scan.listed` does.
     """
-    system = fs.PyFileSystem(_Files())
     sources: list[ds.Dataset] = []
     wanted: dict[str, Spans] = {}
     cut = False
@@ -39,16 +41,17 @@ def dataset(scan: Scan) -> ds.Dataset:
         listing = scan.listed(pair)
         parts = scan.parts(pair, listing.ids, listing.footers)
         if scan.digests is not None:
-            scan.digests.check(part.path for part in parts)
-        sources += _sources(pair, parts, listing.tail, system)
+            with _files_there():
+                scan.digests.check(part.path for part in parts)
+        sources += _sources(pair, parts, listing.tail)
         wanted[pair] = Spans([*listing.ids, *Spans.of_ids(listing.tail["trade_id"].to_pylist())])
         cut |= not all(part.whole for part in parts)
     found = sources[0] if len(sources) == 1 else ds.dataset(sources)
     asked = [*_within(scan), *([_one_of(wanted)] if cut else [])]
-    return found.filter(functools.reduce(operator.and_, asked)) if asked else found
+    return _listed(found, functools.reduce(operator.and_, asked) if asked else None)
 
 
-def _sources(pair: str, parts: Sequence[Part], tail: pa.Table, system: fs.FileSystem) -> list[ds.Dataset]:
+def _sources(pair: str, parts: Sequence[Part], tail: pa.Table) -> list[ds.Dataset]:
     for part in parts:
         if part.footer.is_old:
             raise UnsoundFile(part.path, _OLDER, _UPGRADE)
@@ -58,7 +61,7 @@ def _sources(pair: str, parts: Sequence[Part], tail: pa.Table, system: fs.FileSy
         [part.path for part in parts],
         schema=TAIL,
         format=form,
-        filesystem=system,
+        filesystem=fs.LocalFileSystem(),
         partitions=[ds.field("pair") == pair for _ in parts],
     )
     return [files, *([ds.dataset(tail)] if tail.num_rows else [])]
@@ -81,35 +84,112 @@ def _one_of(wanted: Mapping[str, Spans]) -> ds.Expression:
     return functools.reduce(operator.or_, spans)
 
 
-class _Files(fs.FileSystemHandler):  # type: ignore[misc]  # pyarrow ships no types
-    """The local files, for reading alone. A file that is gone raises FilesReplaced."""
+@contextmanager
+def _files_there() -> Iterator[None]:
+    """Raise FilesReplaced for a file that is not found."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FilesReplaced(
+            f"a file was merged into another one since this dataset was made: scan again for today's files ({error})"
+        ) from error
 
-    def __init__(self) -> None:
-        self._local = fs.LocalFileSystem()
 
-    def get_type_name(self) -> str:
-        return "recorder"
+def _telling(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of Dataset that reads at once, and raises FilesReplaced for a file that is not found."""
 
-    def normalize_path(self, path: str) -> str:
-        return path
+    @functools.wraps(method)
+    def told(self: ds.Dataset, *args: object, **options: object) -> Any:  # noqa: ANN401 -- whatever the method does
+        with _files_there():
+            return method(self, *args, **options)
 
-    def get_file_info(self, paths: Sequence[str]) -> list[fs.FileInfo]:
-        found: list[fs.FileInfo] = self._local.get_file_info(paths)
+    return told
+
+
+class _Listed(ds.Dataset):  # type: ignore[misc]  # pyarrow ships no types
+    """A Dataset that raises FilesReplaced where a file is gone.
+
+    That is before it is read, which :meth:`scanner` and :meth:`get_fragments` find out for whichever engine reads, and
+    also while the methods here read. pyarrow makes its copies without ``__init__``, so there are no attributes.
+    """
+
+    head = _telling(ds.Dataset.head)
+    take = _telling(ds.Dataset.take)
+    to_table = _telling(ds.Dataset.to_table)
+    count_rows = _telling(ds.Dataset.count_rows)
+    sort_by = _telling(ds.Dataset.sort_by)
+    join = _telling(ds.Dataset.join)
+    join_asof = _telling(ds.Dataset.join_asof)
+
+    def to_batches(self, *args: object, **options: object) -> Iterator[pa.RecordBatch]:
+        with _files_there():
+            return _each(super().to_batches(*args, **options))
+
+    def scanner(self, *args: object, **options: object) -> ds.Scanner:
+        self._look()
+        return super().scanner(*args, **options)
+
+    def get_fragments(self, filter: ds.Expression | None = None) -> Iterator[ds.Fragment]:  # noqa: A002 -- its name
+        self._look()
+        found: Iterator[ds.Fragment] = super().get_fragments(filter)
         return found
 
-    def open_input_file(self, path: str) -> pa.NativeFile:
-        try:
-            return self._local.open_input_file(path)
-        except FileNotFoundError as error:
-            raise FilesReplaced(
-                f"{path} was merged into another file since this dataset was made: scan again for one of today's files"
-            ) from error
+    def replace_schema(self, schema: pa.Schema) -> ds.Dataset:
+        return _listed(self._plain(schema), self._asked)
 
-    def open_input_stream(self, path: str) -> pa.NativeFile:
-        return self.open_input_file(path)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _listed, (self._plain(self.schema), self._asked)
 
-    def _refuse(self, *_: Any) -> NoReturn:  # noqa: ANN401 -- whatever the method takes
-        raise NotImplementedError("the files of an archive are only read")
+    @property
+    def _asked(self) -> ds.Expression | None:
+        return self._scan_options.get("filter")
 
-    get_file_info_selector = create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _refuse
-    delete_file = move = copy_file = open_output_stream = open_append_stream = _refuse
+    def _plain(self, schema: pa.Schema) -> ds.Dataset:
+        """Return the same as a Dataset of pyarrow's without the filter, which pyarrow would not pickle."""
+        found = super().replace_schema(schema)
+        found._scan_options = {}  # noqa: SLF001 -- has no other name
+        return found
+
+    def _look(self) -> None:
+        with _files_there():
+            for path in self._paths():
+                Path(path).stat()
+
+    def _paths(self) -> Iterable[str]:
+        raise NotImplementedError
+
+
+class _Files(_Listed, ds.FileSystemDataset):  # type: ignore[misc]
+    """Files of one pair."""
+
+    def _paths(self) -> Iterable[str]:
+        paths: list[str] = self.files
+        return paths
+
+
+class _Union(_Listed, ds.UnionDataset):  # type: ignore[misc]
+    """Files and journalled rows, of one pair or several."""
+
+    @property
+    def children(self) -> list[ds.Dataset]:
+        return [_listed(child) for child in super().children]
+
+    def _paths(self) -> Iterable[str]:
+        return (path for child in super().children for path in getattr(child, "files", ()))
+
+
+def _listed(found: ds.Dataset, asked: ds.Expression | None = None) -> ds.Dataset:
+    """Return a Dataset of pyarrow's, one without a filter, as one of this module with the filter ``asked``."""
+    if isinstance(found, ds.UnionDataset):
+        made: ds.Dataset = _Union(found.schema, found.children)
+    elif isinstance(found, ds.FileSystemDataset):
+        fragments = list(found.get_fragments())
+        made = _Files(fragments, found.schema, found.format, found.filesystem, found.partition_expression)
+    else:
+        made = found  # rows in memory
+    return made if asked is None else made.filter(asked)
+
+
+def _each(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with _files_there():
+        yield from batches

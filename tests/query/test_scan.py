@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
@@ -7,13 +8,16 @@ from typing import Any
 
 import duckdb
 import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 from polars.testing import assert_frame_equal
+from pyarrow import fs
 
 import recorder
 from recorder.core.model import Event
 from recorder.errors import FilesReplaced, GapError, UnsoundFile, UsageError
-from recorder.query import scan
+from recorder.query import dataset_scan, scan
 from tests.archives import START, START_US, Written, trade, trades
 
 PAIR, ETH = "BTC/USD", "ETH/USD"
@@ -182,6 +186,17 @@ def test_it_judges_gaps_as_trades_does(archive: Written) -> None:
                 assert lazy == eager
 
 
+READS: list[Callable[[ds.Dataset], Any]] = [
+    lambda found: found.to_table(),
+    lambda found: list(found.to_batches()),
+    lambda found: found.head(20),
+    lambda found: found.take([0]),
+    lambda found: found.count_rows(ds.field("trade_id") > 0),
+    lambda found: found.sort_by("trade_id"),
+    lambda found: found.join(ds.dataset(pa.table({"trade_id": [3]})), "trade_id"),
+]
+
+
 def test_a_dataset_is_read_by_other_engines_and_is_a_clear_error_once_its_files_went(files: Written) -> None:
     with recorder.connect(files.data, live=True) as opened:
         found = opened.scan([PAIR, ETH], to="dataset")
@@ -190,18 +205,83 @@ def test_a_dataset_is_read_by_other_engines_and_is_a_clear_error_once_its_files_
         assert pl.scan_pyarrow_dataset(found).filter(pl.col("trade_id") > 16).collect().height == 1
         assert found.to_table(columns=["price"]).schema.field("price").type.precision == 28
         files.compact()
-        for read in (
-            found.to_table,
-            lambda: list(found.to_batches()),
-            lambda: found.head(20),
-            lambda: found.scanner(columns=["qty"]).to_table(),
-            lambda: list(found.scanner().to_batches()),
-        ):
+        begun: list[Callable[[ds.Dataset], Any]] = [
+            lambda found: found.scanner(columns=["qty"]),
+            lambda found: found.get_fragments(),
+            lambda found: pl.scan_pyarrow_dataset(found).collect(),
+        ]
+        for read in READS + begun:
             with pytest.raises(FilesReplaced, match="scan again"):
-                read()
+                read(found)
         with pytest.raises(duckdb.Error, match="scan again"):
             duckdb.execute(asked).fetchall()
         assert opened.scan(PAIR, to="dataset").count_rows() == 17
+
+
+def test_arrows_threads_call_no_python_to_read_a_dataset(files: Written) -> None:
+    """With a file system in Python, pyarrow may wait for ever for threads that wait for the interpreter."""
+    with recorder.connect(files.data, live=True) as opened:
+        found = opened.scan([PAIR, ETH], to="dataset")
+        stored = [child for child in found.children if not isinstance(child, ds.InMemoryDataset)]
+        assert [type(child.filesystem) for child in stored] == [fs.LocalFileSystem] * 2
+        assert {type(fragment.filesystem) for child in stored for fragment in child.get_fragments()} == {
+            fs.LocalFileSystem
+        }
+
+
+def test_a_file_that_goes_while_a_dataset_is_read_is_as_clear_an_error(
+    files: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with recorder.connect(files.data) as opened:
+        found = opened.scan(PAIR, to="dataset", on_gap="ignore")
+    files.compact()
+    monkeypatch.setattr(dataset_scan._Listed, "_look", lambda _: None)  # as if they had been there a moment ago
+    for read in READS:
+        with pytest.raises(FilesReplaced, match="scan again"):
+            read(found)
+    ids, other = found.replace_schema(pa.schema({"trade_id": pa.int64()})), ds.dataset(pa.table({"id": [3]}))
+    with pytest.raises(FilesReplaced, match="scan again"):
+        ids.join_asof(other, "trade_id", [], 0, "id")  # which has no decimals
+
+
+def test_a_file_that_goes_while_a_dataset_is_made_is_as_clear_an_error(
+    files: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = scan.Scan.parts
+
+    def then_compacted(*asked: Any) -> list[scan.Part]:
+        found = listed(*asked)
+        files.compact()
+        return found
+
+    monkeypatch.setattr(scan.Scan, "parts", then_compacted)
+    with (
+        recorder.connect(files.data, live=True, check=True) as opened,
+        pytest.raises(FilesReplaced, match="scan again"),
+    ):
+        opened.scan(PAIR, to="dataset")
+
+
+COPIES: list[Callable[[ds.Dataset], ds.Dataset]] = [
+    lambda found: found.filter(ds.field("trade_id") > 0),
+    lambda found: found.replace_schema(found.schema),
+    lambda found: pickle.loads(pickle.dumps(found)),
+]
+
+
+@pytest.mark.parametrize("pairs", [[PAIR], [PAIR, ETH]])
+def test_a_copy_of_a_dataset_has_its_rows_and_errors(files: Written, pairs: list[str]) -> None:
+    with recorder.connect(files.data) as opened:
+        found = opened.scan(pairs, START + timedelta(seconds=2), to="dataset", on_gap="ignore")
+    rows = found.to_table().sort_by([("pair", "ascending"), ("trade_id", "ascending")])
+    copies = [copied(found) for copied in COPIES]
+    for copy in copies:
+        assert copy.to_table().sort_by([("pair", "ascending"), ("trade_id", "ascending")]) == rows
+    copies += getattr(found, "children", [])[:1]
+    files.compact()
+    for copy in copies:
+        with pytest.raises(FilesReplaced, match="scan again"):
+            copy.to_table()
 
 
 def test_a_dataset_has_only_what_is_in_the_range(files: Written) -> None:
