@@ -36,8 +36,9 @@ from recorder.collectors.first_listing import first_listing
 from recorder.collectors.pair_list import LISTING_S, SOON_S, PairList
 from recorder.collectors.promises import Promises
 from recorder.collectors.silent_pairs import SilentPairWatch
+from recorder.collectors.stream import Listeners
+from recorder.collectors.trade_feed import TradeFeed
 from recorder.collectors.trade_poll import PollCollector
-from recorder.collectors.trade_stream import Listeners
 from recorder.config import Config
 from recorder.core.ledger import Ledger
 from recorder.core.throttling import Pace
@@ -412,15 +413,16 @@ class _Run:
         )
         exchange_status = ExchangeStatus(context.notes)
         catch_up = CatchUp(ledger, context, instruments=healthy)
+        feed = TradeFeed(context.metrics, replace(TRADES, params=config.exchange.subscribe_params))
         connections = Connections(
             pairs,
             lambda: dial(client, config.exchange.ws_url),
             context,
+            feed=feed,
             listeners=Listeners(promises, poll, exchange_status, pair_list.refresh_soon),
             attempts=AttemptLimit(self._foundation.archive.layout.attempts, context.clock),
             random=self._foundation.random,
             pairs_per_connection=pairs_per_connection,
-            channel=replace(TRADES, params=config.exchange.subscribe_params),
         )
         pair_list.subscribe(poll, connections)
         confirm_days = ConfirmDays(
@@ -442,7 +444,7 @@ class _Run:
         return [
             *always,
             connections,
-            SilentPairWatch(ledger, context, instruments=healthy, catch_up=catch_up, stream=connections),
+            SilentPairWatch(ledger, context, instruments=healthy, catch_up=catch_up, stream=connections, feed=feed),
         ]
 
     def _is_recorded_here(self, pair: str, trade_id: int) -> bool:
