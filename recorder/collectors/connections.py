@@ -51,7 +51,7 @@ class _Connection:
 
 
 class Connections:
-    """Records the data of a ``feed`` for ``pairs`` (live) over as few connections as possible, each with a limit of pairs.
+    """Records the data of a ``feed`` for ``pairs`` (live) over few connections, with a limit of pairs on each.
 
     A pair keeps its connection, so that no other is subscribed again when one is added or removed.
     """
