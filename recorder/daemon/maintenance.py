@@ -88,7 +88,8 @@ class Maintenance:
         while True:
             await self._clock.sleep(self._round_s)
             await self._patiently(self._expire_raw)
-            merged, expiring = False, self._clock.monotonic() >= self._rows_due_s
+            merged = False
+            expiring = self.keep_rows_s is not None and self._clock.monotonic() >= self._rows_due_s
             if expiring:
                 self._rows_due_s = self._clock.monotonic() + EXPIRE_S
             for dataset in self._datasets:

@@ -1,0 +1,121 @@
+"""From receipt to durable, of trades, with and without quotes recorded beside them, and whatever happens to these.
+
+    python benchmarks/market.py [SECONDS]
+
+Each line is one run against a sandbox in a process of its own: quotes off; on; on, and the process that records them
+stopped (SIGSTOP) soon after the start; on, and that process killed every five seconds. Times are those of the line that
+waited longest in each group commit, of commits 5 ms apart. Compare lines of one call only: the machine decides the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from recorder import app
+from recorder.config import ArchiveConfig, Config, ExchangeConfig, JournalConfig, OpsConfig, QuotesConfig
+from recorder.daemon import market_process
+from recorder.ops import process_setup
+from recorder.ops.metrics import Metrics
+from recorder.runtime.stop import Stop
+
+RATE = "300"
+WARM_UP_S = 5.0
+KILL_S = 5.0
+
+
+@contextlib.asynccontextmanager
+async def sandbox() -> AsyncIterator[dict[str, str]]:
+    command = (sys.executable, "-m", "recorder", "sandbox", "--json", "--port", "0", "--rate", RATE)
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
+    assert process.stdout is not None
+    try:
+        yield json.loads(await process.stdout.readline())
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def run(how: str, seconds: float) -> str:
+    """Record for so long; return what was measured."""
+    waited_s: list[float] = []
+    children: list[Process] = []
+    begin = asyncio.create_subprocess_exec
+
+    async def noted(*arguments: Any, **options: Any) -> Process:  # noqa: ANN401 -- as the original
+        children.append(await begin(*arguments, **options))
+        return children[-1]
+
+    async with sandbox() as urls:
+        with tempfile.TemporaryDirectory() as folder:
+            config = Config(
+                pairs=("*",),
+                quotes=QuotesConfig(pairs=() if how == "off" else ("*",)),
+                archive=ArchiveConfig.model_validate({"path": Path(folder) / "data", "drain_every": "10s"}),
+                journal=JournalConfig.model_validate({"sync_every": "5ms"}),
+                exchange=ExchangeConfig(rest_url=urls["rest_url"], ws_url=urls["ws_url"], requests_per_second=100),
+                ops=OpsConfig(port=0),
+            )
+            asyncio.create_subprocess_exec = noted
+            stop = Stop()
+            recording = asyncio.create_task(app.record(config, stop))
+            await asyncio.sleep(WARM_UP_S)
+            Metrics.observed = waited_s.append  # type: ignore[attr-defined]
+            if how == "stopped":
+                os.kill(children[-1].pid, signal.SIGSTOP)
+            began = os.times()
+            for _ in range(int(seconds / KILL_S)):
+                await asyncio.sleep(KILL_S)
+                if how == "killed" and children[-1].returncode is None:
+                    children[-1].kill()
+            took = os.times()
+            peak = max((market_process.resident_bytes(one.pid) or 0 for one in children), default=0)
+            if how == "stopped" and children[-1].returncode is None:
+                os.kill(children[-1].pid, signal.SIGCONT)
+            stop.signal()
+            await recording
+            asyncio.create_subprocess_exec = begin
+    waited_ms = sorted(one * 1000 for one in waited_s)
+    p50, p99 = (waited_ms[int(len(waited_ms) * share)] for share in (0.5, 0.99))
+    cpu = took.user + took.system - began.user - began.system
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return (
+        f"{how:8} {len(waited_ms):6} commits  p50 {p50:6.1f}  p99 {p99:6.1f}  max {waited_ms[-1]:7.1f} ms   "
+        f"cpu {cpu / seconds:.3f} s/s  memory {own:.0f} MB, beside {peak / 1e6:.0f} MB"
+    )
+
+
+def main() -> None:
+    """Measure once more what each commit observes, and print a line for each run."""
+    process_setup.prepare()
+    begin = Metrics.__init__
+
+    def measured(self: Metrics) -> None:
+        begin(self)
+        observe = self.durable_seconds.observe
+
+        def observed(amount: float, exemplar: dict[str, str] | None = None) -> None:
+            observe(amount, exemplar)
+            if (keep := getattr(Metrics, "observed", None)) is not None:
+                keep(amount)
+
+        self.durable_seconds.observe = observed  # type: ignore[method-assign]
+
+    Metrics.__init__ = measured  # type: ignore[method-assign]
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 120.0
+    for how in sys.argv[2:] or ("off", "on", "stopped", "killed"):
+        print(asyncio.run(run(how, seconds)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
