@@ -293,7 +293,7 @@ async def _serve() -> None:
     if not first:
         return
     beside = [
-        asyncio.create_task(_listen(commands, changes, stop)),
+        asyncio.create_task(listen(commands, changes, stop)),
         asyncio.create_task(_tell(states, report)),
     ]
     try:
@@ -304,7 +304,8 @@ async def _serve() -> None:
         await asyncio.wait(beside)
 
 
-async def _listen(commands: asyncio.StreamReader, changes: asyncio.Queue[Config], stop: Stop) -> None:
+async def listen(commands: asyncio.StreamReader, changes: asyncio.Queue[Config], stop: Stop) -> None:
+    """Pass on each configuration that comes; once none can come any more, stop without a drain."""
     while line := await commands.readline():
         changes.put_nowait(child_messages.decode_config(line))
     stop.requested.set()  # the parent is gone

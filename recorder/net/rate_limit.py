@@ -21,9 +21,9 @@ from recorder.core.backoff import attempt
 from recorder.core.throttling import LONGEST_PAUSE_S
 from recorder.errors import DiskError
 
-LOOKS: Final = 10
-LOOK_S: Final = 0.001
-"""Looks at a locked file, and the seconds between two."""
+LOOKS: Final = 125
+LOOK_S: Final = 0.002
+"""Looks at a locked file, and the seconds between two: on a busy machine its holder may have to wait for a CPU."""
 _TURN: Final = struct.Struct("<qq")
 _PAID: Final = struct.Struct("<q")
 _NS: Final = 1_000_000_000
