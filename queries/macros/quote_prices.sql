@@ -18,7 +18,3 @@ CREATE OR REPLACE MACRO microprice(bid, bid_qty, ask, ask_qty) AS CASE
     WHEN is_two_sided(bid, ask) AND bid_qty > 0 AND ask_qty > 0
         THEN cut_vwap(trade_amount(bid, ask_qty) + trade_amount(ask, bid_qty), bid_qty + ask_qty, 12)
 END;
-
--- signed_price(price12): an integer of scale 12, also below zero, as a price.
-CREATE OR REPLACE MACRO signed_price(price12) AS
-    CASE WHEN price12 < 0 THEN -cut_price(-price12, 12) ELSE cut_price(price12, 12) END;

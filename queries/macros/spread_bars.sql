@@ -65,17 +65,23 @@ bars AS (
         count(*) FILTER (t.is_new) AS quotes
     FROM timed AS t
     GROUP BY t.number
+),
+meant AS (
+    SELECT
+        b.*,
+        CASE WHEN b.us > 0
+            THEN (integer_12(b.by_seconds) * 1000000 + integer_12(b.by_microseconds)) // b.us::HUGEINT
+        END AS mean_12
+    FROM bars AS b
 )
 SELECT
     pair AS pair,
     grid_start(b.number, width, origin) AS time,
     grid_start(b.number + 1, width, origin) AS time_end,
-    CASE WHEN b.us > 0 THEN
-        signed_price((integer_12(b.by_seconds) * 1000000 + integer_12(b.by_microseconds)) // b.us::HUGEINT)
-    END AS mean_spread,
+    CASE WHEN b.mean_12 < 0 THEN -cut_price(-b.mean_12, 12) ELSE cut_price(b.mean_12, 12) END AS mean_spread,
     b.min_spread,
     b.max_spread,
     b.quotes,
     b.us / width_us(width) AS known
-FROM bars AS b
+FROM meant AS b
 ORDER BY b.number;

@@ -165,10 +165,12 @@ def _content(frame: bytes) -> wire.TopFrame:
 def _checked(entry: wire.TopEntry) -> str | None:
     """Return what is unusual about a row that can be stored, None if nothing is. Raises ValueError if it cannot be."""
     bid, ask, bid_qty, ask_qty, last = entry.bid, entry.ask, entry.bid_qty, entry.ask_qty, entry.last
-    if not all(number is None or fits_price(number) for number in (bid, ask, last)):
-        raise ValueError(f"a price of {entry.symbol} does not fit: {_told(bid, ask, last)}")
-    if not all(number is None or fits_qty(number) for number in (bid_qty, ask_qty)):
-        raise ValueError(f"a quantity of {entry.symbol} does not fit: {_told(bid_qty, ask_qty)}")
+    for price in (bid, ask, last):
+        if price is not None and not fits_price(price):
+            raise ValueError(f"a price of {entry.symbol} does not fit: {_told(bid, ask, last)}")
+    for qty in (bid_qty, ask_qty):
+        if qty is not None and not fits_qty(qty):
+            raise ValueError(f"a quantity of {entry.symbol} does not fit: {_told(bid_qty, ask_qty)}")
     if entry.timestamp is not None and timestamps.micros(entry.timestamp) < EARLIEST_US:
         return f"the time {entry.timestamp}"
     if not (bid and ask and bid_qty and ask_qty and last):

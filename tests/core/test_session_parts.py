@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.core.model import SessionPart
@@ -17,6 +17,7 @@ def end(session: int, messages: int) -> SessionPart:
     return SessionPart("A/B", session, None, messages - 1, 0, None, None, messages + 5, messages + 9)
 
 
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(0, 20), max_size=4))
 def test_parts_of_a_session_are_one_however_they_are_joined(cuts: list[int]) -> None:
     parts = [*(frame(7, number) for number in range(20) if number != 3), end(7, 21)]

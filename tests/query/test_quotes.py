@@ -352,3 +352,29 @@ def test_a_file_that_lies_among_the_quotes_of_another_pair_is_told_everywhere(ar
     assert finding.file == moved
     with connect(archive.data) as opened, pytest.raises(UnsoundFile, match="lies among quotes of BTC/USD"):
         opened.quotes(BTC)
+
+
+def test_the_questions_by_name_have_the_rows_of_their_macros(archive: Written) -> None:
+    archive.append(
+        [trade(1, second(10), "101", "1"), sold(trade(2, second(20), "100", "3")), trade(3, second(50), "9")]
+    )
+    archive.quoted([quote(7, number, second(5 * number)) for number in range(8)], ended={(BTC, 7): second(40)})
+    with connect(archive.data) as opened:
+
+        def answer(name: str, **given: object) -> list[dict[str, object]]:
+            question = catalogue.question(name)
+            bound = question.bound({"pair": BTC, "width": "1 minute", **given})
+            rows: list[dict[str, object]] = opened.sql(question.text, to="arrow", decimals=True, **bound).to_pylist()
+            return rows
+
+        (bar,) = answer("spread")
+        assert (bar["mean_spread"], bar["quotes"], bar["known"]) == (D("1"), 8, 40 / 60)
+        (flow,) = answer("quote_flow")
+        assert (flow["imbalance"], flow["changes"], flow["unlinked"]) == (D("0"), 7, 1)
+        (cost,) = answer("effective_spread")
+        # of two trades both quotes are known: 2 * (101 - 100.5), and 2 * (100.5 - 100) of the three sold
+        assert (cost["effective_spread"], cost["realised_spread"], cost["price_impact"]) == (1.0, 1.0, 0.0)
+        assert (cost["trades"], cost["compared"]) == (3, 2)
+        assert cost["effective_bps"] == pytest.approx(10_000 / 100.5)
+        (none,) = answer("effective_spread", tolerance="1 second", start="2025-11-10T12:00:00Z")
+        assert (none["effective_spread"], none["compared"]) == (None, 0)

@@ -144,7 +144,8 @@ def test_tables_that_an_earlier_release_did_not_have_are_empty_and_an_archive_wi
         shutil.rmtree(archive.layout.folder(table))
     with connect(archive.data, frozen=True) as opened:
         for table in later:
-            found = opened.sql(f"FROM {table.name}", to="arrow")
+            assert opened.sql(f"FROM {table.name}", to="arrow").num_rows == 0
+            found = opened.sql(f"FROM stored_{table.name}()", to="arrow")
             assert (found.num_rows, set(found.column_names)) == (0, set(table_rows.columns(table)))
         opened.refresh()
         assert opened.sql("FROM events", to="arrow").num_rows == 1

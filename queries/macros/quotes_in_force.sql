@@ -1,9 +1,8 @@
 -- What were the quotes of one pair, what preceded each, and until when was it in force?
 --
--- pair_quotes(pair, start, stop)      the rows of quotes received in a range; start inclusive, stop exclusive, NULL or
---                                     left out: open end
--- quotes_in_force(pair, start, stop)  the same, preceded by those that were received before start and still in force
---                                     then, with these columns more:
+-- quotes_in_force(pair, start, stop)  the quotes received in a range, preceded by those that were received before it and
+--                                     still in force then; start inclusive, stop exclusive, NULL or left out: open end.
+--                                     The columns of quotes, and these:
 --   until              when it ceased to be in force: the next frame came, or its session ended. It is not in force at
 --                      all if what came next could not be read, or nobody noted the end of its session
 --   ended              whether no frame followed: until is the end of what is known
@@ -13,13 +12,6 @@
 --
 -- Nothing is carried over the end of a session. All times here are receive times. Of the quotes outside a range only
 -- those are read that share a session and a journal segment with its ends.
-
-CREATE OR REPLACE MACRO pair_quotes(pair, start := NULL, stop := NULL) AS TABLE
-SELECT q.pair, q.time, q.received, q.bid, q.bid_qty, q.ask, q.ask_qty, q.last, q.session, q.message
-FROM stored_quotes() AS q
-WHERE q.pair = pair
-    AND (start IS NULL OR q.received >= utc_moment(start))
-    AND (stop IS NULL OR q.received < utc_moment(stop));
 
 CREATE OR REPLACE MACRO quotes_in_force(pair, start := NULL, stop := NULL) AS TABLE
 WITH
