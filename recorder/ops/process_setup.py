@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -25,6 +26,7 @@ ARENAS: Final = 2
 others; our threads wait for the disk or for each other, not for memory."""
 NICENESS: Final = 10
 """Of 19, the lowest priority: an eleventh of the CPU of a busy process of usual priority, and all that is left."""
+_OOM_SCORE: Final = Path("/proc/self/oom_score_adj")
 UMASK: Final = 0o077
 """Files written by this process are private to its user. If others shall read them, set a default ACL on the archive's
 folder: it takes precedence over the umask (acl(5))."""
@@ -40,8 +42,14 @@ def prepare() -> None:
 
 
 def give_way() -> None:
-    """Let other processes go first: with the CPU and, on Linux, which derives it from this, with the disk."""
-    os.nice(NICENESS)
+    """Let other processes go first, as far as the system allows: with the CPU and, as Linux derives it, the disk.
+
+    If memory runs out, Linux kills this process first.
+    """
+    with contextlib.suppress(OSError):  # a sandbox may refuse what can be done without
+        os.nice(NICENESS)
+    with contextlib.suppress(OSError):
+        _OOM_SCORE.write_text("500", encoding="ascii")
 
 
 def end_with_parent() -> None:
