@@ -4,7 +4,7 @@
 
 Each line is one way of recording, in rounds of so many seconds that take turns, each against a sandbox in a process of
 its own: quotes off; on; on, and the process that records them stopped (SIGSTOP) soon after the start; on, and that
-process killed every five seconds. Times are those of the line that waited longest in each group commit; commits are 5 ms
+process killed every five seconds. Times are those of the line that waited longest in each group commit; these are 5 ms
 apart. Compare only lines of one call: the rest is the machine.
 """
 
