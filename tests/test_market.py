@@ -8,12 +8,23 @@ import sys
 from pathlib import Path
 
 import pytest
+import structlog
 
+import recorder
+from recorder.archive.datasets import MARKET_JOURNAL
+from recorder.clock import SystemClock
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, QuotesConfig
 from recorder.daemon import child_messages
-from recorder.market import listen
+from recorder.disk import Disk
+from recorder.journal import segment
+from recorder.journal.journal import Journal
+from recorder.journal.live_read import has_lines
+from recorder.market import Report, listen, record
 from recorder.runtime.stop import Stop
-from tests.end_to_end.harness import REPOSITORY, until
+from recorder.sandbox.market import Market
+from recorder.sandbox.server import Sandbox
+from tests.archives import writing
+from tests.end_to_end.harness import REPOSITORY, config_for, until
 
 PARENT = """
 import subprocess, sys, time
@@ -36,6 +47,59 @@ async def test_without_its_parent_it_commits_and_ends_without_a_drain() -> None:
     commands.feed_eof()
     await listening
     assert (stop.requested.is_set(), stop.hurried.is_set()) == (True, True)
+
+
+async def test_a_new_configuration_is_applied_while_it_records_and_a_mistaken_one_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    clock, data = SystemClock(), tmp_path / "data"
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=100, history=20), clock=clock)
+    async with sandbox.serve():
+        config = config_for(sandbox, data)
+        stop, changes, report = Stop(), asyncio.Queue[Config](), Report()
+
+        def of(*pairs: str) -> Config:
+            return config.model_copy(update={"quotes": QuotesConfig(pairs=pairs)})
+
+        def quoted(pair: str) -> int:
+            return sum(pair in text for texts in sandbox.clients.sent.by_connection.values() for text in texts)
+
+        sandbox.clients.sent.record("ticker")
+        recording = asyncio.create_task(record(of("BTC/USD", "DOGE/*"), stop, changes, report))
+        await until(lambda: quoted("BTC/USD") > 0 and quoted("DOGE/USD") > 0, what="quotes of both")
+        assert report.state().pairs == 2
+        with structlog.testing.capture_logs() as said:
+            changes.put_nowait(of("DOGE/USX"))
+            await until(lambda: any(line["log_level"] == "error" for line in said), what="a mistake")
+        assert "quotes.pairs: " in next(line["reason"] for line in said if line["log_level"] == "error")
+        changes.put_nowait(of("DOGE/USD", "SHIB/USD"))
+        await until(lambda: quoted("SHIB/USD") > 0, what="quotes of a pair that was added")
+        assert set(report.pairs) == {"DOGE/USD", "SHIB/USD"}
+        exposed = dict(line.rsplit(" ", 1) for line in report.state().metrics.splitlines() if line[0] != "#")
+        assert float(exposed["recorder_market_connections_open"]) == 1
+        assert not any("trades" in name or "holes" in name for name in exposed)
+        stop.signal()
+        await recording
+    with recorder.connect(data) as archive:
+        sessions = archive.sql("FROM quote_sessions", to="arrow").to_pylist()
+        assert {session["pair"] for session in sessions} == {"BTC/USD", "DOGE/USD", "SHIB/USD"}
+        assert all(session["ended"] is not None for session in sessions)
+        assert archive.sql("SELECT DISTINCT pair FROM quotes", to="arrow").num_rows == 3
+        assert archive.sql("FROM instruments", to="arrow").num_rows == 0, "listings are the recorder's"
+    assert not has_lines(data / MARKET_JOURNAL)
+
+
+async def test_without_pairs_it_archives_what_was_left_and_ends(tmp_path: Path) -> None:
+    with writing(tmp_path / "data") as archive:
+        journal = Journal(archive.data, Disk(), staging=tmp_path, now_ns=1, journal=MARKET_JOURNAL)
+        journal.append([segment.encode_note(1_762_776_000 * 10**9, "connected", connection=1)])
+        journal.close()
+        assert has_lines(archive.layout.journal_dir(MARKET_JOURNAL))
+        config = Config(archive=ArchiveConfig(path=archive.data))
+        await record(config, Stop(), asyncio.Queue[Config](), Report())
+        assert not has_lines(archive.layout.journal_dir(MARKET_JOURNAL))
+        with recorder.connect(archive.data) as opened:
+            assert opened.sql("SELECT kind FROM events", to="arrow").to_pylist() == [{"kind": "connected"}]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems leave it to the end of standard input")
