@@ -27,6 +27,7 @@ from recorder.config import Config
 from recorder.core.backoff import GrowingDelay
 from recorder.core.event_kinds import EventKind
 from recorder.daemon import child_messages
+from recorder.errors import RecorderError
 from recorder.runtime.context import Context
 from recorder.runtime.waiting import first_of
 
@@ -73,7 +74,7 @@ class MarketProcess:
         self._leftovers = leftovers
         self._command = command
         self._memory = memory or resident_bytes
-        self._held = self._stopping = False
+        self._held = self._stopping = self._asked = False
         self._changed = asyncio.Event()
         self._reason: str | None = None
         self._heard_s = 0.0
@@ -105,7 +106,7 @@ class MarketProcess:
 
     async def run(self) -> None:
         """Run the process whenever it is wanted, until :meth:`stop`. If cancelled, end it without a drain."""
-        left = not self._config.quotes.pairs and await asyncio.to_thread(self._leftovers)
+        left = not self._config.quotes.pairs and await asyncio.to_thread(self._has_leftovers)
         delay = GrowingDelay(FIRST_S, LAST_S)
         while not self._stopping:
             if not (self._wanted or (left and not self._held)):
@@ -122,6 +123,13 @@ class MarketProcess:
             retry_s = delay.failed()
             await self._report(code, retry_s)
             await first_of(self._clock.sleep(retry_s), self._until(lambda: self._stopping))
+
+    def _has_leftovers(self) -> bool:
+        try:
+            return self._leftovers()
+        except RecorderError as error:
+            log.error("journal of quotes not looked into", reason=str(error))
+            return False
 
     @property
     def _wanted(self) -> bool:
@@ -147,7 +155,7 @@ class MarketProcess:
 
     async def _lifetime(self) -> int | None:
         """Run the process once; return its exit code, negative for a signal; None if it was asked to end."""
-        self._reason, self._heard_s = None, self._clock.monotonic()
+        self._reason, self._asked, self._heard_s = None, False, self._clock.monotonic()
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -162,8 +170,7 @@ class MarketProcess:
             self._reason = f"it could not be begun: {error.strerror}"
             return 1
         self._pid = process.pid
-        asked = asyncio.create_task(self._instruct(process))
-        beside = [asked, asyncio.create_task(self._watch(process))]
+        beside = [asyncio.create_task(self._instruct(process)), asyncio.create_task(self._watch(process))]
         reading = [asyncio.create_task(self._states(process)), asyncio.create_task(_relay(process))]
         try:
             code = await process.wait()
@@ -178,7 +185,7 @@ class MarketProcess:
 
     async def _instruct(self, process: Process) -> None:
         """Tell the process each configuration; ask it to end when it is not wanted any more, and see to it."""
-        self._asked, sent, stdin = False, None, process.stdin
+        sent, stdin = None, process.stdin
         assert stdin is not None
         while self._wanted or not (sent or self._config.quotes.pairs or self._stopping):
             if sent is not self._config:

@@ -17,6 +17,7 @@ from recorder.config import Config, ExchangeConfig, QuotesConfig
 from recorder.daemon import child_messages, market_process
 from recorder.daemon.child_messages import State
 from recorder.daemon.market_process import LIMIT_BYTES, LOOK_S, SILENT_S, STOP_S, MarketProcess
+from recorder.errors import UnlistedFolder
 from tests.clocks import settle
 from tests.end_to_end.harness import until
 from tests.fakes import Fakes
@@ -177,6 +178,16 @@ async def test_what_an_earlier_run_left_is_archived_although_no_quotes_are_recor
     async with bench_of(ALIVE, left=False) as bench:
         await settle()
         assert bench.begun == []
+
+
+async def test_a_journal_that_cannot_be_looked_into_ends_nothing(fakes: Fakes) -> None:
+    def refused() -> bool:
+        raise UnlistedFolder("journal_market", "Permission denied")
+
+    market = MarketProcess(config(), fakes.context, leftovers=refused)
+    running = asyncio.create_task(market.run())
+    market.stop()
+    await running
 
 
 async def test_its_log_is_in_the_log_and_so_is_what_it_says_when_it_breaks(bench_of: Opened) -> None:

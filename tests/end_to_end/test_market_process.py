@@ -16,10 +16,12 @@ import pyarrow.dataset as pads
 import pytest
 
 from recorder.archive import read_trades, verify_tables
+from recorder.archive.coverage import Coverage
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.config import QuotesConfig
 from recorder.daemon import market_process
+from recorder.disk import undisturbed
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.end_to_end.harness import config_for, recording, until
@@ -113,4 +115,5 @@ def ids(data: Path) -> list[int]:
 
 
 def held(data: Path) -> int:
-    return max(ids(data), default=0)
+    """Return the highest archived id."""
+    return undisturbed(lambda: Coverage(Layout(data)).spans(BTC), "files").last or 0
