@@ -33,12 +33,12 @@ from recorder.archive.open_archive import create
 from recorder.clock import SystemClock
 from recorder.collectors.exchange_status import ExchangeStatus
 from recorder.collectors.promises import Promises
+from recorder.collectors.stream import Listeners, StreamCollector
+from recorder.collectors.trade_feed import TradeFeed
 from recorder.collectors.trade_poll import PollCollector
-from recorder.collectors.trade_stream import Listeners, StreamCollector
 from recorder.core.backoff import Backoff
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
-from recorder.core.report_limit import ReportLimit
 from recorder.core.throttling import Pace
 from recorder.disk import Disk
 from recorder.ingest.commit import Commit
@@ -146,11 +146,10 @@ async def durable(url: str, count: int) -> float:
                     ["BTC/USD"],
                     lambda: dial(client, url),
                     context,
+                    feed=TradeFeed(context.metrics),
                     listeners=Listeners(promises, poll, ExchangeStatus(notes), refresh_soon=lambda: None),
                     backoff=Backoff(Random(1)),
                     numbers=itertools.count(1),
-                    heard={},
-                    limit=ReportLimit(),
                 )
                 started = time.perf_counter()
                 tasks = [asyncio.create_task(stream.run()), asyncio.create_task(commit.run())]

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import signal
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -21,6 +20,7 @@ import structlog
 
 from recorder.archive import load_ledger, open_archive, quarantine, read_trades
 from recorder.archive.check_readable import Guard
+from recorder.archive.datasets import MARKET_JOURNAL
 from recorder.archive.file_faults import diagnose
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.layout import Layout
@@ -36,8 +36,9 @@ from recorder.collectors.first_listing import first_listing
 from recorder.collectors.pair_list import LISTING_S, SOON_S, PairList
 from recorder.collectors.promises import Promises
 from recorder.collectors.silent_pairs import SilentPairWatch
+from recorder.collectors.stream import Listeners
+from recorder.collectors.trade_feed import TradeFeed
 from recorder.collectors.trade_poll import PollCollector
-from recorder.collectors.trade_stream import Listeners
 from recorder.config import Config
 from recorder.core.ledger import Ledger
 from recorder.core.throttling import Pace
@@ -49,6 +50,7 @@ from recorder.daemon.disk_space import DiskSpaceWatch
 from recorder.daemon.heartbeat import Heartbeat, Parts
 from recorder.daemon.maintenance import ROUND_S as UPKEEP_S
 from recorder.daemon.maintenance import Maintenance
+from recorder.daemon.market_process import MarketProcess
 from recorder.daemon.reconcile_with_disk import Reconcile
 from recorder.daemon.report_disk_usage import DiskUsage
 from recorder.daemon.status_line import StatusLine
@@ -62,6 +64,7 @@ from recorder.ingest.quarantined_pairs import HealthyPairs, QuarantinedPairs, pa
 from recorder.ingest.renumbered_pairs import RenumberedPairs
 from recorder.journal import segment
 from recorder.journal.journal import Journal
+from recorder.journal.live_read import has_lines
 from recorder.kraken import records
 from recorder.kraken.channels import TRADES
 from recorder.net.http import Http, client_session, proxy_for
@@ -81,6 +84,7 @@ from recorder.runtime.context import Context
 from recorder.runtime.exchange_client import Exchange, note_refusals
 from recorder.runtime.inbox import Inbox
 from recorder.runtime.notes import Notes
+from recorder.runtime.stop import Stop
 from recorder.runtime.waiting import first_of
 
 THREADS: Final = 9
@@ -97,32 +101,6 @@ class Intervals:
     listing_s: float = LISTING_S
     listing_soon_s: float = SOON_S
     pairs_per_connection: int = PAIRS_PER_CONNECTION
-
-
-@dataclass(slots=True)
-class Stop:
-    """Requests to end a run: ``requested`` drains first, ``hurried`` leaves the drain to the next start."""
-
-    requested: asyncio.Event = field(default_factory=asyncio.Event)
-    hurried: asyncio.Event = field(default_factory=asyncio.Event)
-    served: bool = False
-    """Whether the exchange acknowledged a subscription or answered a poll while it ran."""
-
-    def serve(self) -> None:
-        """Note that it did."""
-        self.served = True
-
-    def signal(self) -> None:
-        """Handle one signal: the first asks to stop, the second hurries."""
-        if self.requested.is_set():
-            self.hurried.set()
-        self.requested.set()
-
-    def on_signals(self) -> None:
-        """Handle SIGTERM and SIGINT of this process from now on."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.signal)
 
 
 async def record(
@@ -341,18 +319,27 @@ class _Run:
             round_s=intervals.maintenance_s,
             quarantined=foundation.quarantined,
         )
+        self._market = market = MarketProcess(
+            config, context, leftovers=functools.partial(has_lines, archive.layout.journal_dir(MARKET_JOURNAL))
+        )
+        heartbeat.watch_quotes(lambda: market.about)
+
+        def spare(waits: bool) -> None:  # noqa: FBT001 -- the watch's own word
+            market.hold(waits=waits)
+            repair.hold_history(waits=waits)
+
         self._disk_space = DiskSpaceWatch(
             archive.layout,
             foundation.disk,
             context,
-            history_waits=lambda waits: repair.hold_history(waits=waits),
+            spare=spare,
             full=stop.requested.set,
             raw=maintenance.raw,
         )
         candle_collector = CandleCollector(
             context, instruments=pairs, wanted=candles(config), unknown=lambda _: pair_list.refresh_soon()
         )
-        live = LiveSettings(pace, candle_collector, self._commit, maintenance, drainer, self._drain, repair)
+        live = LiveSettings(pace, candle_collector, self._commit, maintenance, drainer, self._drain, repair, market)
         pair_list.subscribe(candle_collector, self._drain, repair)
         self._tasks: list[Task] = [
             pair_list,
@@ -412,15 +399,16 @@ class _Run:
         )
         exchange_status = ExchangeStatus(context.notes)
         catch_up = CatchUp(ledger, context, instruments=healthy)
+        feed = TradeFeed(context.metrics, replace(TRADES, params=config.exchange.subscribe_params))
         connections = Connections(
             pairs,
             lambda: dial(client, config.exchange.ws_url),
             context,
+            feed=feed,
             listeners=Listeners(promises, poll, exchange_status, pair_list.refresh_soon),
             attempts=AttemptLimit(self._foundation.archive.layout.attempts, context.clock),
             random=self._foundation.random,
             pairs_per_connection=pairs_per_connection,
-            channel=replace(TRADES, params=config.exchange.subscribe_params),
         )
         pair_list.subscribe(poll, connections)
         confirm_days = ConfirmDays(
@@ -442,7 +430,7 @@ class _Run:
         return [
             *always,
             connections,
-            SilentPairWatch(ledger, context, instruments=healthy, catch_up=catch_up, stream=connections),
+            SilentPairWatch(ledger, context, instruments=healthy, catch_up=catch_up, stream=connections, feed=feed),
         ]
 
     def _is_recorded_here(self, pair: str, trade_id: int) -> bool:
@@ -467,32 +455,35 @@ class _Run:
                 listed = await first_listing(self._pair_list, self._context, self._listings, stop=self._stop.requested)
             except ConfigError as error:  # raised below, so that it is not wrapped in an exception group
                 mistake = error
-            draining = await self._record_until_stopped(group) if listed else None
+            draining = await self._record_until_stopped(group) if listed else []
             committing.cancel()
             await asyncio.wait([committing])
             await self._commit.flush()
-            if draining is not None:
+            if draining:
                 self._drain.stop()
-                await first_of(asyncio.wait([draining]), self._stop.hurried.wait())
-                draining.cancel()
+                await first_of(asyncio.wait(draining), self._stop.hurried.wait())
+                for one in draining:
+                    one.cancel()
         if mistake is not None:
             raise mistake
         self._disk_space.check()
         if listed:
             log.info("stopped", pairs=len(self._pair_list.instruments))
 
-    async def _record_until_stopped(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
-        """Run the recording tasks until a stop is requested; return the drain task, which continues."""
+    async def _record_until_stopped(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Run the recording tasks until a stop is requested; return the tasks that drain, which continue."""
         self._announce()
         interruptible = [group.create_task(task.run()) for task in self._tasks]
         draining = group.create_task(self._drain.run())
+        market = group.create_task(self._market.run())
         await self._stop.requested.wait()
+        self._market.stop()
         self._heartbeat.stopping()
         log.info("stopping: draining the journal; a second signal leaves that to the next start")
         for running in interruptible:
             running.cancel()
         await asyncio.wait(interruptible)
-        return draining
+        return [draining, market]
 
     def _announce(self) -> None:
         """Log what is recorded from now on, and pass it to the metrics and the service manager."""
@@ -502,8 +493,6 @@ class _Run:
             self._config, self._foundation.archive.layout.data, ledger, list(pairs)
         ):
             log.info(event, **fields)
-        if self._config.quotes.pairs:
-            log.error("quotes are not recorded", reason="this release has no process that records them")
         self._heartbeat.recording(
             Parts(pairs, self._commit, self._drain, self._disk_space, self._foundation.quarantined)
         )

@@ -70,6 +70,8 @@ LIVE: Final = (
     "trades.backfill_from",
     "ohlc.timeframes",
     "ohlc.refresh",
+    "quotes.pairs",
+    "quotes.keep",
     "archive.drain_every",
     "journal.sync_every",
     "journal.keep",

@@ -21,6 +21,7 @@ from recorder.core.trade_ids import Span
 from recorder.errors import ArchiveInUse
 from recorder.ingest.quarantined_pairs import QuarantinedPairs
 from recorder.journal import segment
+from recorder.runtime.stop import Stop
 from tests.builders import PAIR, T0_US, frame, shop, trades
 from tests.clocks import settle_until
 from tests.segments import named
@@ -87,7 +88,7 @@ async def test_a_journal_that_was_lost_gives_no_number_again_that_the_archive_na
         tables.add(Branch(EVENTS), [event(1, EventKind.CONNECTED)])
         tables.write(named(41))
     shutil.rmtree(tmp_path / "journal")
-    stop = app.Stop()
+    stop = Stop()
     stop.signal()
     config = Config(archive=ArchiveConfig(path=tmp_path), ops=OpsConfig(port=0))
     await app.record(config, stop)
@@ -102,7 +103,7 @@ async def test_unreadable_input_before_the_first_listing_is_journalled_at_once(t
         found = [entry for path in (tmp_path / "journal").glob("*.jsonl") for entry in segment.entries(path)]
         return [entry.source for entry in found if isinstance(entry, segment.Entry)]
 
-    stop = app.Stop()
+    stop = Stop()
     async with serve(odd) as address:
         exchange = ExchangeConfig(rest_url=f"http://{address}", requests_per_second=100)
         config = Config(archive=ArchiveConfig(path=tmp_path), exchange=exchange, ops=OpsConfig(port=0))
@@ -116,12 +117,12 @@ async def test_an_archive_that_is_held_is_refused_before_anything_is_touched(tmp
     layout = Layout(tmp_path)
     config = Config(archive=ArchiveConfig(path=tmp_path), ops=OpsConfig(port=0))
     with hold(layout.lock), pytest.raises(ArchiveInUse, match="stop it first, or record elsewhere"):
-        await app.record(config, app.Stop())
+        await app.record(config, Stop())
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 async def test_the_first_signal_asks_and_the_second_hurries() -> None:
-    stop = app.Stop()
+    stop = Stop()
     stop.signal()
     assert stop.requested.is_set()
     assert not stop.hurried.is_set()

@@ -55,7 +55,8 @@ class Dataset:
     ``keep_s`` how many seconds they are retained; None is forever. ``fold`` joins rows of one segment, in the order of
     arrival, that become a single row.
 
-    ``noun`` is what reports call the rows. ``merged_by`` are the first columns of ``order``, by which `recorder merge`
+    ``noun`` is what reports call the rows. A table ``added_later`` is lacking where only an earlier release recorded;
+    readers take it for empty. ``merged_by`` are the first columns of ``order``, by which `recorder merge`
     tells whether a row of another archive is stored here; a table without any is not merged by this rule.
     """
 
@@ -75,6 +76,7 @@ class Dataset:
     keep_s: float | None = field(default=None, compare=False)
     fold: Callable[[Sequence[Any]], list[Any]] | None = field(default=None, repr=False, compare=False)
     noun: str = field(default="rows", compare=False)
+    added_later: bool = field(default=False, compare=False)
     merged_by: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -179,6 +181,7 @@ QUOTES: Final = Dataset(
     stamp="received",
     journal=MARKET_JOURNAL,
     noun="quotes",
+    added_later=True,
 )
 QUOTE_SESSIONS: Final = Dataset(
     "quote_sessions",
@@ -203,6 +206,7 @@ QUOTE_SESSIONS: Final = Dataset(
     stamp="seen",
     journal=MARKET_JOURNAL,
     noun="sessions of quotes",
+    added_later=True,
     fold=session_parts.joined,
 )
 

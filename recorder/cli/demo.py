@@ -36,6 +36,7 @@ from recorder.errors import CheckFailed
 from recorder.ops import archive_status, log, process_setup
 from recorder.query import plots
 from recorder.query.connect import Archive, connect
+from recorder.runtime.stop import Stop
 from recorder.sandbox.ground_truth import Verdict, compare, read_truth
 from recorder.sandbox.market import CHARACTERS, Market
 from recorder.sandbox.server import Sandbox
@@ -131,7 +132,7 @@ async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
             ),
             ops=OpsConfig(port=0),
         )
-        stop = app.Stop()
+        stop = Stop()
         stop.on_signals()
         recording = asyncio.create_task(app.record(config, stop))
         await _through_an_outage(exchange, recording)

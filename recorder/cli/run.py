@@ -21,6 +21,7 @@ from recorder.config import Config, OpsConfig
 from recorder.daemon.config_reload import ConfigSource
 from recorder.errors import CheckFailed, ConfigError
 from recorder.ops import log, process_setup
+from recorder.runtime.stop import Stop
 
 
 def run(
@@ -98,7 +99,7 @@ class CommandLine:
 async def _run(
     settings: Config, config_file: Path | None, said: CommandLine, show: Callable[[str], None] | None
 ) -> None:
-    stop = app.Stop()
+    stop = Stop()
     stop.on_signals()
     if said.for_s is not None:
         asyncio.get_running_loop().call_later(said.for_s, stop.requested.set)

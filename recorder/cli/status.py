@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recorder import config
+from recorder.archive.datasets import BY_NAME
 from recorder.cli.screen import Screen, echo, text
 from recorder.clock import SystemClock
 from recorder.core.event_kinds import EventKind
@@ -25,7 +26,7 @@ from recorder.core.trade_ids import GapState
 from recorder.errors import ConfigError, UsageError
 from recorder.ops import archive_status as state
 from recorder.ops import daemon_client
-from recorder.ops.archive_status import ArchiveStatus, CandleStatus, PairStatus, QuarantinedPair
+from recorder.ops.archive_status import ArchiveStatus, CandleStatus, PairStatus, QuarantinedPair, TableStatus
 from recorder.ops.daemon_client import DaemonReply
 
 _SHOWN: Final = 40
@@ -44,7 +45,7 @@ def status(
         bool,
         typer.Option(
             "--json",
-            help="One JSON object of daemon, pairs, candles, exchange, events and quarantine; times in ISO 8601 UTC.",
+            help="One JSON object of daemon, pairs, candles, tables, events and more; times in ISO 8601 UTC.",
         ),
     ] = False,
     config_file: Annotated[
@@ -99,7 +100,7 @@ def _print(found: ArchiveStatus, daemon: DaemonReply | str, now_us: int, *, titl
     console.print(_said_by(daemon))
     if found.candles:
         console.print_table(_candles(found.candles, now_us))
-    for line in _lately(found, now_us) if found.events else ():
+    for line in [*_tables(found.tables, now_us), *_lately(found, now_us)]:
         console.print(line, overflow="fold")
     if found.quarantine:
         console.print(_quarantine(found.quarantine))
@@ -155,8 +156,26 @@ def _said_by(daemon: DaemonReply | str) -> Text:
     paused = ", ".join(f"{what} for another {age(round(s * 1e6))}" for what, s in daemon.paused_s.items())
     alone = f"; the exchange is left alone: {paused}" if paused else ""
     if daemon.recording:
-        return text(f" the daemon records, since {daemon.since} (release {daemon.version}){alone}")
+        beside = _of_quotes(daemon.quotes)
+        return text(f" the daemon records, since {daemon.since} (release {daemon.version}){beside}{alone}")
     return text(f" the daemon does not record: {'; '.join(daemon.reasons)}{alone}", "red")
+
+
+def _of_quotes(quotes: Mapping[str, Any] | None) -> str:
+    """Return what the daemon tells of the process that records quotes.
+
+    >>> _of_quotes({"running": True, "held": False, "pairs": 4, "ends": 1}), _of_quotes(None)
+    (', and quotes of 4 pairs; that process was begun again 1 time', '')
+    >>> _of_quotes({"running": False, "held": True, "pairs": 0, "ends": 0})
+    ', but no quotes while the disk is low'
+    """
+    if quotes is None:
+        return ""
+    if not quotes.get("running"):
+        return ", but no quotes " + ("while the disk is low" if quotes.get("held") else "at present")
+    ends = int(quotes.get("ends", 0))
+    again = f"; that process was begun again {counted(ends, 'time')}" if ends else ""
+    return f", and quotes of {counted(int(quotes.get('pairs', 0)), 'pair')}{again}"
 
 
 def _daemon_as_json(daemon: DaemonReply | str) -> dict[str, object]:
@@ -168,6 +187,7 @@ def _daemon_as_json(daemon: DaemonReply | str) -> dict[str, object]:
         "reasons": daemon.reasons,
         "since": daemon.since,
         "paused_s": dict(daemon.paused_s),
+        "quotes": None if daemon.quotes is None else dict(daemon.quotes),
     }
 
 
@@ -237,6 +257,21 @@ def _candles(candles: Sequence[CandleStatus], now_us: int) -> Table:
     return table
 
 
+def _tables(tables: Sequence[TableStatus], now_us: int) -> list[Text]:
+    """Return a line for each table that has rows: how many, and how long ago the newest came.
+
+    >>> tables = [TableStatus("quotes", 1_200, 5_000_000), TableStatus("ohlc", 0, None)]
+    >>> [str(line) for line in _tables(tables, 8_000_000)]
+    [' quotes          1,200 rows, the last 3s ago']
+    """
+    width = max(map(len, BY_NAME))
+    return [
+        text(f" {one.table:<{width}}  {counted(one.rows, 'row')}, the last {age(now_us - one.newest_us)} ago")
+        for one in tables
+        if one.newest_us is not None
+    ]
+
+
 def _lately(found: ArchiveStatus, now_us: int) -> list[Text]:
     """Return the exchange's state and the last events, a line each."""
     rows = []
@@ -250,7 +285,7 @@ def _lately(found: ArchiveStatus, now_us: int) -> list[Text]:
             what = _exchange(detail) if event.kind == EventKind.MAINTENANCE else _short(detail)
             said = " ".join([*([event.pair] if event.pair else []), what])
             rows.append((event.time_us, event.kind, said, ""))
-    width = max(len(kind) for _, kind, _, _ in rows)
+    width = max((len(kind) for _, kind, _, _ in rows), default=0)
     return [text(f" {_when(us, now_us):>10}  {kind:<{width}}  {said}", style) for us, kind, said, style in rows]
 
 
@@ -352,6 +387,15 @@ def _as_json(found: ArchiveStatus, now_us: int) -> dict[str, object]:
                 "lost": one.lost,
             }
             for one in found.candles
+        ],
+        "tables": [
+            {
+                "table": one.table,
+                "rows": one.rows,
+                "newest": None if one.newest_us is None else _iso(one.newest_us),
+                "age_s": None if one.newest_us is None else max(0, now_us - one.newest_us) // 1_000_000,
+            }
+            for one in found.tables
         ],
         "exchange": [{"time": _iso(event.time_us), **_detail(event)} for event in found.exchange],
         "events": [

@@ -1,7 +1,7 @@
 """Several WebSocket connections, so that the end of one interrupts only some of the pairs.
 
 Contains the assignment of pairs to connections, their number, and the order in which they connect. A single connection
-is in ``trade_stream``.
+is in ``stream``.
 """
 
 from __future__ import annotations
@@ -12,21 +12,18 @@ import itertools
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
-from recorder.collectors.trade_stream import Dial, Listeners, StreamCollector
+from recorder.collectors.feed import Feed
+from recorder.collectors.stream import Dial, Listeners, StreamCollector, named
 from recorder.core.backoff import Backoff, next_delay_s
 from recorder.core.connection_sharding import assign_connections
 from recorder.core.event_kinds import EventKind
-from recorder.core.model import Instrument, Trade
-from recorder.core.report_limit import ReportLimit
+from recorder.core.model import Instrument
 from recorder.core.throttling import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S, LONGEST_PAUSE_S
-from recorder.core.trade_ids import Run
 from recorder.errors import ExchangeError, Forbidden, RateLimited
-from recorder.kraken import trade_frames
-from recorder.kraken.channels import TRADES, Channel
 from recorder.net.rate_limit import AttemptLimit
 from recorder.net.websocket import Socket
 from recorder.runtime.context import Context
@@ -49,12 +46,12 @@ class _Connection:
     """One connection at a time, its pairs (live), and the task that runs it."""
 
     pairs: dict[str, None]
-    stream: StreamCollector
+    stream: StreamCollector[Any]
     running: asyncio.Task[None]
 
 
 class Connections:
-    """Records the live trades of ``pairs`` (live) over as few connections as possible, with a limit of pairs on each.
+    """Records the data of a ``feed`` for ``pairs`` (live) over few connections, with a limit of pairs on each.
 
     A pair keeps its connection, so that no other is subscribed again when one is added or removed.
     """
@@ -65,21 +62,19 @@ class Connections:
         dial: Dial,
         context: Context,
         *,
+        feed: Feed[Any],
         listeners: Listeners,
         attempts: AttemptLimit,
         random: Random,
         pairs_per_connection: int = PAIRS_PER_CONNECTION,
-        channel: Channel[Run] = TRADES,
     ) -> None:
-        self._channel = channel
+        self._feed = feed
         self._pairs = pairs
         self._dial = dial
         self._context = context
         self._clock = context.clock
         self._listeners = listeners
         self._numbers = itertools.count(1)
-        self._heard: dict[str, tuple[int, bytes]] = {}
-        self._limit = ReportLimit()
         self._random = random
         self._pairs_per_connection = pairs_per_connection
         self._connections: list[_Connection] = []
@@ -103,18 +98,6 @@ class Connections:
     def streaming(self, pair: str) -> bool:
         """Return whether the subscription of ``pair`` is acknowledged on an open connection."""
         return any(line.stream.streaming(pair) for line in self._connections)
-
-    def heard(self, pair: str) -> int:
-        """Return the highest id of ``pair`` received in this run; 0 if there is none."""
-        return self._heard[pair][0] if pair in self._heard else 0
-
-    def last_heard(self, pair: str) -> Trade | None:
-        """Return the trade with the id of :meth:`heard`; None if there is none."""
-        if pair not in self._heard:
-            return None
-        last_id, frame = self._heard[pair]
-        rows = trade_frames.parse_trades(frame, received_ns=0, checked=True)
-        return next((row for row in rows if row.pair == pair and row.trade_id == last_id), None)
 
     def wait_s(self) -> float:
         """Return the seconds until a connection may be opened; 0 if now."""
@@ -161,12 +144,10 @@ class Connections:
             pairs,
             self._dial_in_turn,
             self._context,
+            feed=self._feed,
             listeners=self._listeners,
             backoff=Backoff(self._random),
             numbers=self._numbers,
-            heard=self._heard,
-            limit=self._limit,
-            channel=self._channel,
         )
         return _Connection(pairs, stream, group.create_task(stream.run()))
 
@@ -178,7 +159,7 @@ class Connections:
             if connection is not None:
                 self._context.metrics.disconnected(_EMPTIED)
                 await self._context.notes.event(
-                    EventKind.DISCONNECTED, connection=connection, reason="no pair is left on it"
+                    EventKind.DISCONNECTED, **named(self._feed, connection), reason="no pair is left on it"
                 )
 
     @contextlib.asynccontextmanager

@@ -50,6 +50,8 @@ class PairList:
 
     :attr:`instruments` is always the same mapping, by v2 symbol: it changes in place, between two steps of any task.
     ``last_id`` returns the highest known id of a pair, which shows whether a pair missing from a listing still trades.
+    ``key`` is that of the names in the configuration. Only one list of an archive ``keeps`` listings: it journals them,
+    and notes what changes.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class PairList:
         listing_s: float = LISTING_S,
         soon_s: float = SOON_S,
         last_id: Callable[[str], int] = lambda _: 0,
+        key: str = "pairs",
+        keeps: bool = True,
     ) -> None:
         self._names = names
         self._exchange = context.exchange
@@ -67,6 +71,8 @@ class PairList:
         self._clock = context.clock
         self._journal = ListingJournal(context.inbox)
         self._last_id = last_id
+        self._key = key
+        self._keeps = keeps
         self._listing_s = listing_s
         self._soon_s = soon_s
         self._instruments: dict[str, Instrument] = {}
@@ -113,7 +119,7 @@ class PairList:
             self._registry.follow_listing(listings, self._clock.monotonic())
         chosen = self._chosen(self._names)
         whole = listings is not None and is_complete(listings)
-        if mistakes := _mistakes(chosen, self._names):
+        if mistakes := self._mistakes(chosen, self._names):
             if listings is not None and not whole:
                 raise Unavailable(f"not all that is listed could be had, and in the rest: {mistakes}")
             raise ConfigError(mistakes)
@@ -128,11 +134,11 @@ class PairList:
         ConfigError for the mistakes of :meth:`begin`, except in names that were there before; then nothing has changed.
         """
         new = [name for name in names if name not in self._names]
-        if _mistakes(self._chosen(new), new) and self._may_read():
+        if self._mistakes(self._chosen(new), new) and self._may_read():
             log.info("not in the newest listing; reading a newer one when requests allow it", names=some(new))
             await self.refresh()
         chosen = self._chosen(names)
-        if mistakes := _mistakes(chosen, new):
+        if mistakes := self._mistakes(chosen, new):
             raise ConfigError(mistakes)
         self._names = names
         added, removed = self._take(chosen)
@@ -175,12 +181,14 @@ class PairList:
         reading = await exchange_listing.read(self._exchange)
         await self.store(reading)
         gone = self.trust(reading.listings)
-        for pair in gone or ():
+        for pair in gone or () if self._keeps else ():
             await self._notes.event(EventKind.DELISTED, pair=pair)
         return gone is not None and is_complete(reading.listings)
 
     async def store(self, reading: ListingAnswers) -> None:
-        """Journal the listing, and if it is not plausible note the reason."""
+        """Journal the listing, and if it is not plausible note the reason, unless another list does."""
+        if not self._keeps:
+            return
         await self._journal.put(reading)
         before, self._implausible = self._implausible, self._registry.distrust(reading.listings)
         if (
@@ -238,6 +246,15 @@ class PairList:
         soon = waits or self._refresh_requested.is_set() or bool(self._registry.lacking)
         return self._soon_s if soon else self._listing_s
 
+    def _mistakes(self, chosen: Selection, names: Iterable[str]) -> str:
+        """Return the mistakes in these selected names, one line each: unknown, or finer than the schema."""
+        wrong = [
+            chosen.too_fine.get(name, chosen.unknown.get(name, ""))
+            for name in dict.fromkeys(names)
+            if name in chosen.too_fine or not chosen.keys[name]
+        ]
+        return "\n".join(f"{self._key}: {sentence}" for sentence in wrong)
+
     def _take(self, chosen: Selection) -> tuple[Sequence[Instrument], Sequence[Instrument]]:
         """Apply a selection and notify the followers; return the pairs added and removed."""
         before, after = dict(self._instruments), chosen.pairs
@@ -266,16 +283,6 @@ class PairList:
         for instrument in listing:
             self._symbols.setdefault(instrument.key, set()).add(instrument.pair)
             self._remembered[instrument.pair] = instrument
-
-
-def _mistakes(chosen: Selection, names: Iterable[str]) -> str:
-    """Return the mistakes in these selected names, one line each: unknown, or finer than the schema."""
-    wrong = [
-        chosen.too_fine.get(name, chosen.unknown.get(name, ""))
-        for name in dict.fromkeys(names)
-        if name in chosen.too_fine or not chosen.keys[name]
-    ]
-    return "\n".join(f"pairs: {sentence}" for sentence in wrong)
 
 
 def _introduce(before: Selection, after: Selection) -> None:

@@ -38,19 +38,23 @@ class Resubscriber(Protocol):
         """Return whether the subscription of ``pair`` is acknowledged on an open connection."""
         ...
 
+    async def resubscribe(self, pairs: Sequence[str]) -> None:
+        """Renew the subscriptions of ``pairs`` on their open connections; without one, do nothing.
+
+        Raises nothing if a connection ends meanwhile.
+        """
+        ...
+
+
+class Heard(Protocol):
+    """What the stream delivered, as far as this check needs it."""
+
     def heard(self, pair: str) -> int:
         """Return the highest id of ``pair`` received from the stream; 0 if there is none."""
         ...
 
     def last_heard(self, pair: str) -> Trade | None:
         """Return the trade with the id of :meth:`heard`; None if there is none."""
-        ...
-
-    async def resubscribe(self, pairs: Sequence[str]) -> None:
-        """Renew the subscriptions of ``pairs`` on their open connections; without one, do nothing.
-
-        Raises nothing if a connection ends meanwhile.
-        """
         ...
 
 
@@ -65,6 +69,7 @@ class SilentPairWatch:
         instruments: Mapping[str, Instrument],
         catch_up: CatchUpFetcher,
         stream: Resubscriber,
+        feed: Heard,
     ) -> None:
         self._ledger = ledger
         self._exchange = context.exchange
@@ -73,7 +78,8 @@ class SilentPairWatch:
         self._instruments = instruments
         self._catch_up_fetcher = catch_up
         self._stream = stream
-        self._silence = SilentPairs(stream.last_heard)
+        self._feed = feed
+        self._silence = SilentPairs(feed.last_heard)
         self._believed: dict[str, int] = {}
         self._unreadable: set[str] = set()
         self._fetching: asyncio.Task[None] | None = None
@@ -113,7 +119,7 @@ class SilentPairWatch:
 
     def _heard(self) -> dict[str, int]:
         for pair in self._instruments:
-            heard = self._stream.heard(pair)
+            heard = self._feed.heard(pair)
             if heard in self._ledger.of(pair).spans:  # durable by now, and not parked
                 self._believed[pair] = heard
         return {pair: self._believed.get(pair, 0) for pair in self._instruments}

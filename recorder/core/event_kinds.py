@@ -74,6 +74,8 @@ class EventKind(StrEnum):
     """A committed candle changed."""
     OHLC_LOST = "ohlc_lost"
     """Candles left the exchange's window before they were fetched."""
+    PROCESS_ENDED = "process_ended"
+    """A process that records beside the recorder ended unasked; the recorder begins another."""
     DISK_LOW = "disk_low"
     """Little space is left on the disk."""
     CLOCK_STEPPED = "clock_stepped"

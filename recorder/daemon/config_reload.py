@@ -20,6 +20,7 @@ from recorder.collectors.pair_list import PairList, some
 from recorder.config import LIVE, Config, differences, with_live
 from recorder.core.throttling import Pace
 from recorder.daemon.maintenance import Maintenance
+from recorder.daemon.market_process import MarketProcess
 from recorder.errors import ConfigError
 from recorder.ingest.commit import Commit
 from recorder.ingest.drain import Drainer
@@ -67,6 +68,7 @@ class LiveSettings:
     drainer: Drainer
     drain: DrainSchedule
     repair: Repair
+    market: MarketProcess
 
     def apply(self, config: Config) -> None:
         """Pass its settings to each part. Nothing here fails or waits, so that no change is partial."""
@@ -77,6 +79,7 @@ class LiveSettings:
         self.drainer.keep_raw = config.journal.keep > 0
         self.drain.want(config.drain_every_s)
         self.repair.want_history(config.trades.backfill_from)
+        self.market.want(config)
 
 
 def candles(config: Config) -> Wanted:

@@ -1,4 +1,4 @@
-"""Supervision of free disk space: when it is low, history waits and raw segments are removed; then recording ends.
+"""Supervision of free disk space: history and quotes wait while it is low, raw segments go; then recording ends.
 
 Even a full disk loses nothing: what could not be written was never claimed. But then the journal cannot be drained
 until space is freed.
@@ -55,7 +55,7 @@ log = structlog.get_logger()
 class DiskSpaceWatch:
     """Checks the disk of ``layout`` every LOOK_S seconds.
 
-    ``history_waits`` is called when history must wait and when it may continue; ``full`` is called once, to end
+    ``spare`` is called when what can wait must, and when it may continue; ``full`` is called once, to end
     recording in order: after it, :meth:`check` raises. ``raw`` is held while raw segments are removed. ``room``
     measures the disk; it blocks.
     """
@@ -66,7 +66,7 @@ class DiskSpaceWatch:
         disk: Disk,
         context: Context,
         *,
-        history_waits: Callable[[bool], None],
+        spare: Callable[[bool], None],
         full: Callable[[], None],
         raw: threading.Lock,
         room: Callable[[Path], Room] = rim.room,
@@ -75,7 +75,7 @@ class DiskSpaceWatch:
         self._disk = disk
         self._notes = context.notes
         self._clock = context.clock
-        self._history_waits = history_waits
+        self._spare = spare
         self._full = full
         self._raw = raw
         self._room = room
@@ -130,7 +130,7 @@ class DiskSpaceWatch:
         if self.low:
             return
         log.warning(
-            "the disk is low: backfill is paused, the oldest raw segments are removed",
+            "the disk is low: backfill and quotes are paused, the oldest raw segments are removed",
             free=_text(found.free),
             wanted=_text(limits.low),
             ends_at=_text(limits.stop),
@@ -140,7 +140,7 @@ class DiskSpaceWatch:
 
     def _report(self, *, low: bool) -> None:
         self.low = low
-        self._history_waits(low)
+        self._spare(low)
         self._archived = ArchivedCheck(self._layout, self._disk)  # a new one, to release what was remembered
 
     def _make_room(self, wanted: int) -> Room:

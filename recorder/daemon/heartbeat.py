@@ -59,6 +59,7 @@ class Heartbeat:
         self._silent_s: Callable[[], Sequence[float]] | None = None
         self._connects_in_s: Callable[[], float] = lambda: 0.0
         self._asks_in_s: Callable[[], float] = lambda: 0.0
+        self._quotes: Callable[[], dict[str, object] | None] = lambda: None
         self._stopping = False
         metrics.ready.set_function(lambda: not self.problems())
 
@@ -85,6 +86,10 @@ class Heartbeat:
     def watch_requests(self, paused_s: Callable[[], float]) -> None:
         """Report from now on how long REST requests are paused after a refusal."""
         self._asks_in_s = paused_s
+
+    def watch_quotes(self, about: Callable[[], dict[str, object] | None]) -> None:
+        """Tell from now on of the process that records quotes what ``about`` returns; None if there is to be none."""
+        self._quotes = about
 
     def watch_stream(self, silent_s: Callable[[], Sequence[float]], wait_s: Callable[[], float]) -> None:
         """Judge by a stream from now on, and not by REST answers.
@@ -134,7 +139,7 @@ class Heartbeat:
         """Return facts besides the state: archive, release, start time and number of pairs.
 
         Also for how many seconds new connections and REST requests are paused after a refusal, and the quarantined
-        pairs, each with file, problem and remedy.
+        pairs, each with file, problem and remedy; and the state of the process that records quotes, if there is one.
         """
         faults = self._parts.quarantined.faults() if self._parts else []
         return {
@@ -144,6 +149,7 @@ class Heartbeat:
             "pairs": len(self._parts.pairs) if self._parts else 0,
             "paused_s": {"connect": round(self._connects_in_s(), 1), "rest": round(self._asks_in_s(), 1)},
             "quarantined": [asdict(fault) for fault in faults[:SHOWN]],
+            "quotes": self._quotes(),
         }
 
     async def run(self) -> None:

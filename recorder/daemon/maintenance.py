@@ -16,7 +16,9 @@ from recorder.archive.datasets import DATASETS, TRADES, Branch, Dataset, journal
 from recorder.archive.load_ledger import DAMAGE
 from recorder.archive.parquet import SET_APART
 from recorder.archive.segment_tables import Segments
+from recorder.archive.table_retention import expire
 from recorder.archive.trades import TradeArchive
+from recorder.core.segment_names import MAIN_JOURNAL
 from recorder.daemon.raw_retention import expire_raw
 from recorder.disk import Disk
 from recorder.errors import DiskError, is_own
@@ -27,6 +29,8 @@ from recorder.runtime.context import Context
 
 ROUND_S: Final = 60.0
 """Interval of rounds; drains add at most one file per pair every few minutes."""
+EXPIRE_S: Final = 3600.0
+"""Interval of looks for old rows, which open every file; rows are kept for days."""
 BUSY_SHARE: Final = 0.1
 """Maintenance rests nine times as long as it works, so that it takes a tenth of one core at most."""
 
@@ -39,7 +43,11 @@ log = structlog.get_logger()
 
 
 class Maintenance:
-    """Compacts table after table, and removes raw segments older than ``keep_s`` seconds, which may change.
+    """Compacts table after table of one process, and removes what need not be kept.
+
+    The tables are those whose rows come from the journal ``of``; with the main one also those of every journal, and the
+    raw segments of all journals, which are removed when older than ``keep_s`` seconds. Files of tables without ids are
+    removed when all their rows are older than ``keep_rows_s``; None is never. Both may change.
 
     ``now_s`` returns the earliest possible time now (seconds since 1970), None if it is unconfirmed: a host's clock
     that jumps a year ahead must not make everything old. Nor do files written under a slow clock look old: the drain
@@ -56,13 +64,19 @@ class Maintenance:
         now_s: Callable[[], float | None],
         round_s: float = ROUND_S,
         quarantined: Container[str] = (),
+        of: str = MAIN_JOURNAL,
+        keep_rows_s: float | None = None,
     ) -> None:
+        self._journal = of
+        self._datasets = [one for one in DATASETS if (one.journal or MAIN_JOURNAL) == of]
         self._quarantined = quarantined
         self._clock = context.clock
         self._metrics = context.metrics
         self._archive = archive
         self._disk = disk
         self.keep_s = keep_s
+        self.keep_rows_s = keep_rows_s
+        self._rows_due_s = self._clock.monotonic()
         self._now_s = now_s
         self._round_s = round_s
         self.raw = threading.Lock()
@@ -75,10 +89,15 @@ class Maintenance:
             await self._clock.sleep(self._round_s)
             await self._patiently(self._expire_raw)
             merged = False
-            for dataset in DATASETS:
+            expiring = self.keep_rows_s is not None and self._clock.monotonic() >= self._rows_due_s
+            if expiring:
+                self._rows_due_s = self._clock.monotonic() + EXPIRE_S
+            for dataset in self._datasets:
                 for branch in await patiently(
                     self._clock, functools.partial(asyncio.to_thread, self._branches, dataset)
                 ):
+                    if expiring:
+                        await self._patiently(functools.partial(self._expire_rows, branch))
                     while await self._patiently(functools.partial(self._compact, branch)):
                         merged = True
             if merged:
@@ -144,6 +163,19 @@ class Maintenance:
     def _expire_raw(self) -> bool:
         now_s = self._now_s()
         if now_s is not None:
-            for journal in journals():
+            for journal in journals() if self._journal == MAIN_JOURNAL else ():
                 expire_raw(self._archive.layout.raw_dir(journal), self._disk, now_s - self.keep_s, self.raw)
+        return False
+
+    def _expire_rows(self, branch: Branch) -> bool:
+        now_s, keep_s = self._now_s(), self.keep_rows_s
+        if now_s is None or keep_s is None or branch.dataset.has_ids:
+            return False
+        try:
+            removed = expire(self._segments, branch, before_us=int((now_s - keep_s) * 1e6))
+        except (*DAMAGE, DiskError) as error:
+            self._refused(branch.name, error)
+            return False
+        if removed:
+            log.info("old rows removed", of=branch.name, files=removed)
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,15 @@ def entries(journal: Path) -> list[Entry]:
         ]
 
     # If a segment was retired meanwhile, its rows are in the archive now, so start again.
+    return undisturbed(look, f"the segments in {journal}")
+
+
+def has_lines(journal: Path) -> bool:
+    """Return whether the journal has any line, besides the header of each segment."""
+
+    def look() -> bool:
+        return any(len(list(islice(segment.entries(path), 2))) > 1 for path in segment.segments(journal))
+
     return undisturbed(look, f"the segments in {journal}")
 
 

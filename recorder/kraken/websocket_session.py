@@ -224,6 +224,10 @@ class ChannelSession(ABC, Generic[Claim, Data]):
         self._dropped.update(running)
         return [self._unsubscribe(batch) for batch in self._asking.batches(running)]
 
+    def closed(self) -> Sequence[Common | Data]:
+        """Return what is left to be done after the connection has ended for whatever reason."""
+        return ()
+
     def receive(self, frame: bytes, now_s: float, *, received_ns: int) -> Sequence[Common | Data]:
         """Process one frame. ``received_ns`` is the wall clock, for the rows. Never raises, whatever the frame."""
         if frame.startswith(self._prefix):

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,6 +21,9 @@ from recorder.core.backoff import attempt
 from recorder.core.throttling import LONGEST_PAUSE_S
 from recorder.errors import DiskError
 
+LOOKS: Final = 125
+LOOK_S: Final = 0.002
+"""Looks at a locked file, and the seconds between two: on a busy machine its holder may have to wait for a CPU."""
 _TURN: Final = struct.Struct("<qq")
 _PAID: Final = struct.Struct("<q")
 _NS: Final = 1_000_000_000
@@ -121,12 +125,24 @@ def _held(path: Path) -> Iterator[int]:
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)  # held for microseconds only
+            _lock(file)
             yield file
         finally:
             os.close(file)
     except OSError as error:
         raise DiskError(f"cannot take turns through {path}: {error.strerror}") from error
+
+
+def _lock(file: int) -> None:
+    """Lock the file, which others hold for microseconds only; go on without if it stays locked.
+
+    Then its holder was stopped in between, and all others, of which one may record trades, must not wait for it.
+    """
+    for _ in range(LOOKS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(LOOK_S)
 
 
 def _now(clock: Clock) -> _Moment:

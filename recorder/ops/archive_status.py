@@ -107,6 +107,15 @@ class CandleStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class TableStatus:
+    """A table without ids: its archived rows, and when the newest came (µs since 1970 UTC); None if it has none."""
+
+    table: str
+    rows: int
+    newest_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveStatus:
     """Status of the whole archive. ``listing`` is the exchange's status of each pair ever listed, or ``delisted``.
 
@@ -132,6 +141,7 @@ class ArchiveStatus:
     damaged: list[str] = field(default_factory=list)
     quarantine: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     quarantined: Mapping[str, QuarantinedPair] = field(default_factory=dict)
+    tables: Sequence[TableStatus] = ()
 
 
 def read(data: Path) -> list[PairStatus]:
@@ -156,8 +166,7 @@ def everything(data: Path) -> ArchiveStatus:
     events, candles = _journalled(journal)
     happened = _tried(lambda: _events(layout, events), damaged) or _Happened()
     found = _pairs(layout, journal, damaged)
-    for dataset in WITHOUT_IDS:
-        _tried(partial(_check_table, layout, dataset), damaged)
+    tables = [_tried(partial(_table, layout, dataset), damaged) for dataset in WITHOUT_IDS]
     return ArchiveStatus(
         pairs=found.pairs,
         candles=_tried(lambda: _candles(layout, candles, happened.lost), damaged) or [],
@@ -171,6 +180,7 @@ def everything(data: Path) -> ArchiveStatus:
         damaged=list(dict.fromkeys(damaged)),
         quarantine=quarantine.sizes(layout),
         quarantined=_quarantined(layout, found.loaded),
+        tables=[table for table in tables if table is not None],
     )
 
 
@@ -236,8 +246,19 @@ def _doubled(coverage: Coverage, pairs: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _check_table(layout: Layout, dataset: Dataset) -> None:
+def _table(layout: Layout, dataset: Dataset) -> TableStatus:
+    """Count the rows of a table; the newest is in the last period of a branch. Raises UnsoundFile for duplicates."""
     duplicate_files.check(duplicate_files.in_table(layout, dataset))
+    rows, stamps_us, stamp = 0, list[int](), str(dataset.stamp)
+    for branch in layout.branches(dataset):
+        leaves = layout.leaves(branch)
+        for leaf in leaves:
+            for name in listed(leaf):
+                with OpenFile(leaf / name) as file:
+                    rows += file.rows
+                    if file.rows and leaf == leaves[-1]:
+                        stamps_us.append(file.span(stamp)[1])
+    return TableStatus(dataset.name, rows, max(stamps_us, default=None))
 
 
 def _check_once(coverage: Coverage, pair: str) -> None:

@@ -23,7 +23,9 @@ _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- how to
 class DaemonReply:
     """A daemon's own status: whether it records, why not, and since when it runs (ISO 8601 UTC).
 
-    ``paused_s`` is how many seconds it will not contact the exchange, by kind of contact.
+    ``paused_s`` is how many seconds it will not contact the exchange, by kind of contact; ``quotes`` the state of the
+    process that records quotes: running, held (the disk is low), pairs, and ends that nobody asked for. None if there
+    is to be none.
     """
 
     recording: bool
@@ -31,6 +33,7 @@ class DaemonReply:
     version: str
     since: str
     paused_s: Mapping[str, float] = field(default_factory=dict)
+    quotes: Mapping[str, Any] | None = None
 
 
 def query_daemon(ops: OpsConfig, data: Path) -> DaemonReply | str:
@@ -65,6 +68,7 @@ def _read(body: bytes, where: str, data: Path) -> DaemonReply | str:
             str(content["version"]),
             str(content["since"]),
             {str(what): float(paused_s) for what, paused_s in content.get("paused_s", {}).items() if paused_s},
+            None if content.get("quotes") is None else dict(content["quotes"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"what answers at {where} is no recorder"

@@ -1,9 +1,10 @@
 """Suppression of repeated log lines: lines are printed or only counted, since a thousand failing pairs are one message.
 
-Lines are of the same *kind* if level, event and reason are equal, except for names and numbers in the reason. The first
-lines of a kind in a minute are printed, and the first few of equal ones; of the rest the last one is printed when the
-minute is over, with their number. So the first line of any kind is never suppressed, even one error among a thousand
-others, and the last state is always shown in the end.
+Lines are of the same *kind* if level, event, process and reason are equal, except for names and numbers in the reason,
+so that the process of quotes takes no line from trades. The first lines of a kind in a minute are printed, and the
+first few of equal ones; of the rest the last one is printed when the minute is over, with their number. So the first
+line of any kind is never suppressed, even one error among a thousand others, and the last state is always shown in the
+end.
 """
 
 from __future__ import annotations
@@ -70,7 +71,10 @@ class LogDedup:
     def add(self, level: str, line: Mapping[str, Any], now_s: float) -> list[LogLine]:
         """Return the lines to print now: summaries of suppressed lines, and this line unless it is suppressed."""
         shape = _shape(line)
-        name, kept = (level, line.get("event"), shape), {key: line[key] for key in line if key != "exc_info"}
+        name, kept = (
+            (level, line.get("event"), line.get("process"), shape),
+            {key: line[key] for key in line if key != "exc_info"},
+        )
         same = repr([(key, value) for key, value in sorted(kept.items()) if key != "reason" and not _measure(key)])
         printed_line = dict(line)
         kind = self._kinds.get(name)

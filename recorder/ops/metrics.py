@@ -31,12 +31,25 @@ PAIRS_LIMIT: Final = 1000
 """Limit of pairs with a series of their own, the first by name: Prometheus pays for each series for ever."""
 GOOD: Final = "ok"
 """The outcome of a successful REST request."""
+_OF_EACH_PROCESS: Final = frozenset(
+    f"recorder_{name}"
+    for name in (
+        "frames", "journal_written_bytes", "commit_duration_seconds", "receive_to_durable_seconds", "inbox_bytes",
+        "journal_unsynced_seconds", "journal_bytes", "drain_duration_seconds", "last_drain_timestamp_seconds",
+        "files_compacted", "connects", "disconnects", "connections_open", "connections_wanted", "connect_pause_seconds",
+        "subscriptions_refused", "frames_unreadable", "rest_requests", "rest_failures",
+    )
+)  # fmt: skip
+"""The series that tell something of a process that records no trades."""
 _FAST_S: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 _SLOW_S: Final = (0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 
 class Metrics:
     """All series of one daemon, in a separate registry."""
+
+    beside: str = ""
+    """Metrics of the process that records quotes, as it exposed them last; empty while it does not run."""
 
     def __init__(self) -> None:
         # Disables a second series beside each counter, which no rule or panel needs.
@@ -112,17 +125,7 @@ class Metrics:
             Counter("recorder_holes_closed", "Holes closed, by whatever came", registry=registry),
         )
 
-        self.memory_differences = Counter(
-            "recorder_memory_differences",
-            "Pairs of which something that was held for stored was found not to be on the disk, at each look",
-            registry=registry,
-        )
-
-        self.certificates_broken = Counter(
-            "recorder_certificates_broken",
-            "Days that were found to hold other content than what was certified, at each look",
-            registry=registry,
-        )
+        self.memory_differences, self.certificates_broken = _differences(registry)
 
         # The exchange.
         self.connects = Counter("recorder_connects", "WebSocket connections opened", registry=registry)
@@ -193,6 +196,8 @@ class Metrics:
         self.runway.set(math.inf)
         self.archive_files = Gauge("recorder_archive_files", "Files in the archive's folder", registry=registry)
         self.archive_bytes = Gauge("recorder_archive_bytes", "Bytes of these files", registry=registry)
+
+        self.market_running, self.market_ends = _market(registry)
         self.ready = Gauge("recorder_ready", "Whether /ready says that it is recording", registry=registry)
 
     def watch(self, ledger: Ledger, pairs: Collection[str]) -> None:
@@ -228,8 +233,14 @@ class Metrics:
         self.requests.labels(path.rpartition("/")[2], outcome).inc()
 
     def text(self) -> bytes:
-        """Return all metrics in the exposition format."""
-        return generate_latest(self.registry)
+        """Return all metrics in the exposition format, those of the process beside this one included."""
+        return generate_latest(self.registry) + self.beside.encode()
+
+    def text_beside(self, process: str) -> str:
+        """Return the metrics that tell how a process beside the daemon fares, with its name in theirs."""
+        renamed = CollectorRegistry()
+        renamed.register(_Renamed(self.registry, process))
+        return generate_latest(renamed).decode()
 
 
 def _about(registry: CollectorRegistry) -> None:
@@ -258,6 +269,32 @@ def _set_aside(registry: CollectorRegistry) -> tuple[Gauge, Gauge, Gauge]:
     )
 
 
+def _differences(registry: CollectorRegistry) -> tuple[Counter, Counter]:
+    return (
+        Counter(
+            "recorder_memory_differences",
+            "Pairs of which something that was held for stored was found not to be on the disk, at each look",
+            registry=registry,
+        ),
+        Counter(
+            "recorder_certificates_broken",
+            "Days that were found to hold other content than what was certified, at each look",
+            registry=registry,
+        ),
+    )
+
+
+def _market(registry: CollectorRegistry) -> tuple[Gauge, Counter]:
+    return (
+        Gauge("recorder_market_running", "Whether the process that records quotes runs", registry=registry),
+        Counter(
+            "recorder_market_ends",
+            "Ends of the process that records quotes that nobody asked for",
+            registry=registry,
+        ),
+    )
+
+
 def _waits(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
     return (
         Gauge(
@@ -271,6 +308,27 @@ def _waits(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
             registry=registry,
         ),
     )
+
+
+class _Renamed(Collector):
+    """The series of a registry that every process has, under names with that of the process."""
+
+    def __init__(self, registry: CollectorRegistry, process: str) -> None:
+        self._registry = registry
+        self._prefix = f"recorder_{process}_"
+
+    def describe(self) -> Iterator[Metric]:
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            if family.name in _OF_EACH_PROCESS or family.name.startswith("process_"):
+                family.name = self._named(family.name)
+                family.samples = [sample._replace(name=self._named(sample.name)) for sample in family.samples]
+                yield family
+
+    def _named(self, name: str) -> str:
+        return self._prefix + name.removeprefix("recorder_")
 
 
 class _LedgerCollector(Collector):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
 import pwd
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +24,9 @@ the work of ingest. Cycles of other origin are few, and still found."""
 ARENAS: Final = 2
 """Memory arenas of the C library. By default each thread has its own, and memory free in one is not available to
 others; our threads wait for the disk or for each other, not for memory."""
+NICENESS: Final = 10
+"""Of 19, the lowest priority: an eleventh of the CPU of a busy process of usual priority, and all that is left."""
+_OOM_SCORE: Final = Path("/proc/self/oom_score_adj")
 UMASK: Final = 0o077
 """Files written by this process are private to its user. If others shall read them, set a default ACL on the archive's
 folder: it takes precedence over the umask (acl(5))."""
@@ -37,6 +42,27 @@ def prepare() -> None:
         _mallopt(_ARENA_MAX, ARENAS)
 
 
+def give_way() -> None:
+    """Let other processes go first, as far as the system allows: with the CPU and, as Linux derives it, the disk.
+
+    If memory runs out, Linux kills this process first.
+    """
+    with contextlib.suppress(OSError):  # a sandbox may refuse what can be done without
+        os.nice(NICENESS)
+    with contextlib.suppress(OSError):
+        _OOM_SCORE.write_text("500", encoding="ascii")
+
+
+def end_with_parent() -> None:
+    """Have the system kill this process when its parent ends, however that ends: Linux can, others ignore it.
+
+    The parent is meant whose thread began this process; call it at once, and then look whether it is still there.
+    """
+    prctl = getattr(_c_library, "prctl", None)
+    if prctl is not None:
+        prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
 def release_memory() -> None:
     """Return free memory to the system, after work that used much. Blocking, some milliseconds.
 
@@ -50,6 +76,8 @@ def release_memory() -> None:
 _c_library = ctypes.CDLL(None)
 _malloc_trim = getattr(_c_library, "malloc_trim", None)
 _mallopt = getattr(_c_library, "mallopt", None)
+_SET_PARENT_DEATH_SIGNAL: Final = 1
+"""Value of Linux's constant, from sys/prctl.h."""
 _ARENA_MAX: Final = -8
 """Value of glibc's constant, from malloc.h; other C libraries ignore unknown values."""
 

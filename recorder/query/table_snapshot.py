@@ -7,6 +7,10 @@ in a folder identifies its rows at that time.
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +24,7 @@ from recorder.archive.datasets import EVENTS, WITHOUT_IDS, Branch, Dataset
 from recorder.archive.integrity import check_place, check_times
 from recorder.archive.layout import Layout, listed
 from recorder.archive.parquet import FileFacts, OpenFile, Stamp, read_facts, stamp
-from recorder.disk import listing
+from recorder.disk import listing, names_in
 from recorder.errors import StorageError, UnsoundFile
 from recorder.lazy_imports import pc
 from recorder.query import file_order
@@ -199,6 +203,8 @@ class TableSnapshots:
         path = self._layout.schema_file(table)
         with listing(path.parent):
             there = path.is_file()
+        if not there and table.added_later and not names_in(self._layout.folder(table)):
+            return _stand_in(table)
         if not there:
             raise StorageError(
                 f"the archive's table {table.name} is not there ({path}): `recorder run --data {self._layout.data}` "
@@ -255,6 +261,19 @@ def _stamped(folders: Mapping[str, Sequence[str]]) -> tuple[dict[str, Stamp], di
         except FAULTS as error:
             found[folder] = error
     return stamps, found
+
+
+@functools.cache
+def _stand_in(table: Dataset) -> str:
+    """Return an empty file in place of that of a table which the archive lacks; removed when this process ends."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 -- slow to load, and seldom needed here
+
+    folder = Path(tempfile.mkdtemp(prefix="recorder-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Layout(folder).schema_file(table)
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_batches([], table.columns), path)
+    return str(path)
 
 
 def _planned(folders: Iterable[Sequence[str]], schema_file: str, instead: Iterable[str] = ()) -> tuple[str, ...]:

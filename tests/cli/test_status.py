@@ -107,6 +107,7 @@ def test_candles_the_exchange_and_the_last_events_have_their_lines(
     assert max(map(len, lines)) <= 80
     said = [" ".join(line.split()) for line in lines]
     assert "not online: BTC/USD cancel_only" in said
+    assert any(line.startswith("ohlc 3 rows, the last ") for line in said)
     assert any(line.startswith("1m 2 2025-11-10 ") and line.endswith(" ago 61") for line in said)
     assert "2025-11-10 exchange post_only (ws); Upgrade" in said
     assert "2025-11-10 maintenance cancel_only (ws); Upgrade" in said
@@ -116,6 +117,8 @@ def test_candles_the_exchange_and_the_last_events_have_their_lines(
     assert content["pairs"][0]["listing"] == "cancel_only"
     (one,) = content["candles"]
     assert (one["timeframe"], one["series"], one["newest"], one["lost"]) == ("1m", 2, "2025-11-10T12:01:00Z", 61)
+    newest = {one["table"]: (one["rows"], one["newest"]) for one in content["tables"]}
+    assert (newest["quotes"], newest["events"]) == ((0, None), (3, "2025-11-10T12:00:00Z"))
     assert content["exchange"] == [{"time": "2025-11-10T12:00:00Z", **json.loads(STATUS)}]
     assert [event["kind"] for event in content["events"]] == ["maintenance", "maintenance", "ohlc_lost"]
     assert content["events_since"] is None
@@ -166,7 +169,7 @@ def test_what_the_daemon_says_is_told_beside_what_is_on_the_disk(
     monkeypatch.setattr(
         daemon_client,
         "query_daemon",
-        lambda ops, data: DaemonReply(False, ("no frame came", "and so on"), "9.9", "x", PAUSED),
+        lambda ops, data: DaemonReply(False, ("no frame came", "and so on"), "9.9", "x", PAUSED, {"running": False}),
     )
     status(tmp_path)
     said = capsys.readouterr().out

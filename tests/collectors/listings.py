@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from recorder.collectors.pair_list import PairList
 from recorder.core.model import CURRENCY, TOKENIZED, Instrument
@@ -65,11 +67,14 @@ class Bench(Fakes):
         fresh: bool = True,
         known: Sequence[Instrument] = (),
         odd: Mapping[str, OddEntry] | None = None,
+        options: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         clock = ManualClock()
         self.http = ScriptedHttp(clock, answers or [first])
         super().__init__(self.http, clock=clock)
-        self.roster = PairList(names, self.context, last_id=lambda pair: self.ledger.of(pair).spans.last or 0)
+        self.roster = PairList(
+            names, self.context, last_id=lambda pair: self.ledger.of(pair).spans.last or 0, **options
+        )
         self.roster.remember(known if fresh else first)
         self.roster.begin([Listed(CURRENCY, first, odd or {}), listed(asked=TOKENIZED)] if fresh else None)
         self.sums = Sums(self.roster.instruments)

@@ -12,7 +12,8 @@ import pytest
 
 from recorder.collectors.connections import Connections
 from recorder.collectors.exchange_status import ExchangeStatus
-from recorder.collectors.trade_stream import Listeners
+from recorder.collectors.stream import Listeners
+from recorder.collectors.trade_feed import TradeFeed
 from recorder.core.backoff import SPACING_S, WINDOW_ATTEMPTS, WINDOW_S
 from recorder.core.throttling import FORBIDDEN_PAUSE_S, LONGEST_PAUSE_S
 from recorder.errors import ExchangeError, Forbidden, RateLimited, Unavailable
@@ -32,10 +33,12 @@ class Bench(Fakes):
         self.sockets: list[Acknowledging] = []
         self.dialled_s: list[float] = []
         self.refusal: Exception | None = None
+        self.feed = TradeFeed(self.metrics)
         self.lines = Connections(
             self.pairs,
             self.dial,
             self.context,
+            feed=self.feed,
             listeners=Listeners(Promised(), Fallback(), ExchangeStatus(self.notes), lambda: None),
             attempts=AttemptLimit(folder / "attempts", self.clock),
             random=Random(1),
@@ -181,10 +184,10 @@ async def test_the_last_trade_of_a_pair_is_found_in_a_mixed_frame(tmp_path: Path
         await settle()
         bench.sockets[0].frames.put_nowait(frame(5, 9))
         await settle()
-        heard = bench.lines.last_heard(PAIR)
+        heard = bench.feed.last_heard(PAIR)
         assert heard is not None
-        assert (heard.trade_id, bench.lines.heard(PAIR)) == (9, 9)
-        assert (bench.lines.last_heard("ETH/USD"), bench.lines.heard("ETH/USD")) == (None, 0)
+        assert (heard.trade_id, bench.feed.heard(PAIR)) == (9, 9)
+        assert (bench.feed.last_heard("ETH/USD"), bench.feed.heard("ETH/USD")) == (None, 0)
 
 
 async def test_what_the_exchange_says_of_itself_on_every_line_is_noted_once(tmp_path: Path) -> None:

@@ -39,6 +39,17 @@ async def test_every_mistaken_name_is_a_configuration_error_with_a_hint() -> Non
     assert 'did you mean "*/EUR" (1)' in second
 
 
+async def test_a_second_list_of_an_archive_notes_nothing_and_names_its_own_key() -> None:
+    with pytest.raises(ConfigError, match=r"^quotes\.pairs: .*'BTC/USX'"):
+        Bench(["BTC/USX"], [BTC, ETH], options={"key": "quotes.pairs", "keeps": False})
+    bench = Bench(["*"], [BTC, ETH], [ETH], options={"keeps": False, "soon_s": 1.0})
+    for _ in range(LISTINGS + 1):
+        bench.clock.move(LISTING_S)
+        await bench.roster.refresh()
+    assert bench.pairs == {"ETH/EUR"}
+    assert bench.journalled() == []
+
+
 async def test_a_pair_finer_than_the_schema_is_refused_never_rounded() -> None:
     fine = replace(BTC, pair_decimals=13)
     with pytest.raises(ConfigError, match=r"pairs: BTC/USD .*13 price .* digits"):

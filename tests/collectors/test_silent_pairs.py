@@ -106,7 +106,12 @@ class Bench(Fakes):
         for instrument in self.instruments.values():
             self.trade(instrument, 10)
         self.watch = SilentPairWatch(
-            self.ledger, self.context, instruments=self.instruments, catch_up=self.tail, stream=self.stream
+            self.ledger,
+            self.context,
+            instruments=self.instruments,
+            catch_up=self.tail,
+            stream=self.stream,
+            feed=self.stream,
         )
 
     async def begin(self, wait_s: float = 90) -> None:
@@ -428,7 +433,10 @@ async def test_against_the_sandbox_a_pair_nobody_streams_is_kept_up_by_the_tail(
         listing = asset_pairs.parse_listing((await http.get(Request("/0/public/AssetPairs"))).result).entries
         instruments = {instrument.pair: instrument for instrument in listing}
         tail = CatchUp(ledger, fakes.context, instruments=instruments)
-        watch = SilentPairWatch(ledger, fakes.context, instruments=instruments, catch_up=tail, stream=FakeStream())
+        stream = FakeStream()
+        watch = SilentPairWatch(
+            ledger, fakes.context, instruments=instruments, catch_up=tail, stream=stream, feed=stream
+        )
         for pair, last in sandbox.last_ids().items():
             ledger.observe(Run(pair, Span(1, last), 1, clock.wall_ns() // 1000))
         found: list[Run] = []

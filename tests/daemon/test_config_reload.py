@@ -19,6 +19,7 @@ from recorder.config import LIVE, Config, keys, load
 from recorder.core.throttling import Pace
 from recorder.daemon.config_reload import ConfigSource, LiveSettings, Reload
 from recorder.daemon.maintenance import Maintenance
+from recorder.daemon.market_process import MarketProcess
 from recorder.ingest.commit import Commit
 from recorder.ingest.drain import Drainer
 from recorder.ingest.drain_schedule import DrainSchedule
@@ -192,6 +193,7 @@ def test_each_part_is_told_what_is_its_own(tmp_path: Path) -> None:
         drainer=cast("Drainer", drainer),
         drain=cast("DrainSchedule", SimpleNamespace(want=lambda every_s: told.update(drain=every_s(1)))),
         repair=cast("Repair", SimpleNamespace(want_history=lambda from_us: told.update(repair=from_us))),
+        market=cast("MarketProcess", SimpleNamespace(want=lambda config: told.update(market=config.quotes.pairs))),
     )
     file = tmp_path / "config.yaml"
     file.write_text(
@@ -199,7 +201,13 @@ def test_each_part_is_told_what_is_its_own(tmp_path: Path) -> None:
         "exchange: {requests_per_second: 7}\narchive: {drain_every: 2m}\ntrades: {backfill_from: 2025-11-10}\n"
     )
     live.apply(load(file))
-    assert told == {"pace": 7, "ohlc": Wanted(("15d",), 5, 7), "drain": 120, "repair": 1_762_732_800_000_000}
+    assert told == {
+        "pace": 7,
+        "ohlc": Wanted(("15d",), 5, 7),
+        "drain": 120,
+        "repair": 1_762_732_800_000_000,
+        "market": (),
+    }
     assert (commit.sync_every_s, upkeep.keep_s, drainer.keep_raw) == (2, 3600, True)
     file.write_text("journal: {keep: 0s}")
     live.apply(load(file))

@@ -39,7 +39,7 @@ class Bench(Fakes):
             opened.layout,
             opened.disk,
             self.context,
-            history_waits=self.history.append,
+            spare=self.history.append,
             full=self.end,
             raw=threading.Lock(),
             room=self.room,
@@ -302,7 +302,7 @@ async def test_a_disk_that_does_not_answer_ends_the_run(tmp_path: Path, opened: 
         opened.layout,
         opened.disk,
         fakes.context,
-        history_waits=lambda _: None,
+        spare=lambda _: None,
         full=lambda: None,
         raw=threading.Lock(),
     )

@@ -5,21 +5,26 @@ import contextlib
 import errno
 import os
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import recorder
 from recorder.archive.candles import CandleArchive
+from recorder.archive.datasets import MARKET_JOURNAL, QUOTES, Branch
+from recorder.core.segment_names import MAIN_JOURNAL
 from recorder.daemon.maintenance import REMEMBERED, Maintenance
+from recorder.disk import Disk
 from recorder.errors import UnlistedFolder, UnreadableFile
 from recorder.ingest.quarantined_pairs import RETRIES_S
 from recorder.journal import segment
 from recorder.ops.exchange_clock import ConfirmedTime
 from tests import segments
 from tests.archive.candles import candle, rows
+from tests.archives import quote, writing
 from tests.builders import PAIR, Shop, shop, trades
-from tests.clocks import ManualClock, asleep, settle_until
+from tests.clocks import ManualClock, asleep, running, settle_until
 from tests.fakes import Fakes
 from tests.segments import numbers_in
 
@@ -245,6 +250,34 @@ async def test_what_was_written_under_a_clock_that_was_behind_is_as_old_as_it_is
             clock.move(86_400)
             await judge.rounds(1)
             assert list(opened.layout.raw.iterdir()) == []
+
+
+async def test_old_rows_go_where_rows_are_kept_for_a_time_and_each_process_keeps_its_own_tables(tmp_path: Path) -> None:
+    clock = ManualClock()
+    now_s, day_us = clock.wall_ns() / 1e9, 86_400_000_000
+    with writing(tmp_path) as archive:
+        for day in range(4):
+            archive.quoted([quote(day + 1, 0, int(now_s * 1e6) - day * day_us)])
+        files = partial(archive.layout.files, Branch(QUOTES, PAIR))
+        for journal, left in ((MAIN_JOURNAL, 4), (MARKET_JOURNAL, 2)):
+            fakes = Fakes(clock=clock)
+            upkeep = Maintenance(
+                archive.writer,
+                Disk(),
+                fakes.context,
+                keep_s=0,
+                now_s=lambda: now_s,
+                of=journal,
+                keep_rows_s=1.5 * 86_400,
+            )
+            async with running(upkeep):
+                await asleep(clock)
+
+                def is_tidy(left: int = left) -> bool:
+                    clock.move(61)
+                    return len(files()) == left
+
+                await settle_until(is_tidy)
 
 
 async def test_what_people_put_beside_a_partition_disturbs_nobody(tmp_path: Path) -> None:

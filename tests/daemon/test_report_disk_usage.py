@@ -28,7 +28,7 @@ class Bench(Fakes):
             opened.layout,
             opened.disk,
             self.context,
-            history_waits=lambda _: None,
+            spare=lambda _: None,
             full=lambda: None,
             raw=threading.Lock(),
             room=lambda _: Room(self.free, 4_000 * GB),

@@ -11,6 +11,7 @@ from typing import Any
 from recorder import app
 from recorder.clock import SystemClock
 from recorder.config import Config
+from recorder.runtime.stop import Stop
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.end_to_end.harness import PATIENCE_S, config_for
@@ -81,7 +82,7 @@ def settings(sandbox: Sandbox, data: Path, *pairs: str, pace: float = 200.0, **o
 
 @contextlib.asynccontextmanager
 async def recorded(config: Config, clock: LeapingClock, rhythm: app.Intervals | None = None) -> AsyncIterator[None]:
-    stop = app.Stop()
+    stop = Stop()
     task = asyncio.create_task(app.record(config, stop, clock=clock, intervals=rhythm))
     try:
         yield

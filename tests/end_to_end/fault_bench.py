@@ -22,6 +22,7 @@ from recorder.journal import live_read
 from recorder.kraken import records
 from recorder.ops import archive_status
 from recorder.ops.certificates import certify
+from recorder.runtime.stop import Stop
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.request_log import LoggedRequest
@@ -104,7 +105,7 @@ class Bench:
     @contextlib.asynccontextmanager
     async def recording(self, config: Config | None = None, rhythm: app.Intervals | None = None) -> AsyncIterator[None]:
         """Record; on leaving, let the market stand still until all is held."""
-        stop = app.Stop()
+        stop = Stop()
         record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), intervals=rhythm)
         recording = asyncio.create_task(record)
         try:
@@ -119,7 +120,7 @@ class Bench:
     @contextlib.asynccontextmanager
     async def begun(self, config: Config | None = None, rhythm: app.Intervals | None = None) -> AsyncIterator[None]:
         """Record; on leaving, let the market stand still until all that is promised is held."""
-        stop = app.Stop()
+        stop = Stop()
         record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), intervals=rhythm)
         recording = asyncio.create_task(record)
         try:

@@ -30,6 +30,7 @@ from recorder.config import ArchiveConfig, Config, ExchangeConfig, JournalConfig
 from recorder.core.model import Trade
 from recorder.core.trade_ids import Span, Spans
 from recorder.ops import archive_status
+from recorder.runtime.stop import Stop
 from recorder.sandbox.server import Sandbox
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -94,9 +95,9 @@ def denied(folder: Path) -> Iterator[None]:
 @contextlib.asynccontextmanager
 async def recording(
     config: Config, rhythm: app.Intervals | None = None, clock: Clock | None = None
-) -> AsyncIterator[app.Stop]:
+) -> AsyncIterator[Stop]:
     """Record while the context lasts, then stop as SIGTERM would and wait until all is drained."""
-    stop = app.Stop()
+    stop = Stop()
     task = asyncio.create_task(app.record(config, stop, clock=clock, intervals=rhythm))
     try:
         yield stop

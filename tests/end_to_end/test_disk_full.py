@@ -21,6 +21,7 @@ from recorder.disk import Disk, room
 from recorder.errors import DiskError
 from recorder.journal import segment
 from recorder.ops import archive_status
+from recorder.runtime.stop import Stop
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
@@ -193,7 +194,7 @@ async def test_a_disk_that_fails_under_the_daemon_ends_it_and_the_next_run_has_i
         config = config_for(sandbox, data, drain_every_s=0.2)
         # Where closing fails, closing the journal at the end does too.
         with pytest.raises((ExceptionGroup, DiskError)) as ended:
-            await asyncio.wait_for(app.record(config, app.Stop(), disk=Failing(name, nth, code)), 60)
+            await asyncio.wait_for(app.record(config, Stop(), disk=Failing(name, nth, code)), 60)
         if isinstance(ended.value, DiskError):  # where closing fails, closing the journal at the end does too
             assert os.strerror(code) in str(ended.value)
         else:

@@ -18,6 +18,7 @@ from recorder.core.trade_ids import Span, Spans
 from recorder.journal import live_read
 from recorder.kraken import records
 from recorder.ops import archive_status
+from recorder.runtime.stop import Stop
 from tests.end_to_end.fault_bench import BTC, START_NS, Bench, FastClock, bench_of
 from tests.end_to_end.harness import until
 
@@ -28,7 +29,7 @@ async def test_ids_that_never_existed_become_void_and_nothing_else_does(tmp_path
         config = bench.config(trades=TradesConfig.model_validate({"backfill_from": "listing"}))
         bench.sandbox.skip_ids(BTC, 4)
         bench.sandbox.burst(BTC, 700)
-        stop = app.Stop()
+        stop = Stop()
         recording = asyncio.create_task(app.record(config, stop, clock=bench.clock, random=Random(1)))
         try:
             await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
@@ -98,7 +99,7 @@ class Jump:
     ],
 )
 async def test_a_real_jump_of_ten_million_ids_is_followed_and_the_rest_void(bench: Bench, jump: Jump) -> None:
-    stop, config = app.Stop(), bench.config(trades=TradesConfig(stream=jump.stream))
+    stop, config = Stop(), bench.config(trades=TradesConfig(stream=jump.stream))
     recording = asyncio.create_task(app.record(config, stop, clock=bench.clock, random=Random(1)))
     try:
         await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
@@ -177,7 +178,7 @@ class Elsewhen:
 
 @pytest.mark.parametrize("host_s", [7, IN_2102_S], ids=["1970", "2102"])
 async def test_a_clock_decades_off_parks_no_ids_and_gaps_are_fetched(bench: Bench, host_s: int) -> None:
-    clock, stop = Elsewhen(bench.clock, host_s * 1_000_000_000 - START_NS), app.Stop()
+    clock, stop = Elsewhen(bench.clock, host_s * 1_000_000_000 - START_NS), Stop()
     recording = asyncio.create_task(app.record(bench.config(), stop, clock=clock, random=Random(1)))
     try:
         await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
@@ -204,7 +205,7 @@ async def test_after_90_days_down_the_stream_is_believed_though_rest_refuses_for
     last = bench.sandbox.last_ids()[BTC]
     bench.clock.forward(down_s)
     bench.sandbox.skip_ids(BTC, 50 * down_s)
-    stop = app.Stop()
+    stop = Stop()
     recording = asyncio.create_task(app.record(bench.config(), stop, clock=bench.clock, random=Random(1)))
     try:
         await until(lambda: bench.streamed() == [set(bench.sandbox.last_ids())], what="it has subscribed")

@@ -14,6 +14,7 @@ from recorder.clock import SystemClock
 from recorder.config import Config, OhlcConfig, TradesConfig
 from recorder.errors import ConfigError
 from recorder.ops import archive_status
+from recorder.runtime.stop import Stop
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.pairs import pair_of
@@ -168,9 +169,9 @@ async def test_a_delisted_or_renamed_pair_stops_no_start_but_a_wrong_name_does(
                 await until(lambda: streamed(sandbox) == {"BRAND/USD", "BTC/USD"}, what="what is listed is recorded")
                 await until(whole(data, sandbox, "BRAND/USD", "BTC/USD"), what="all is recorded")
         with pytest.raises(ConfigError, match=r"pairs: Kraken lists no pair 'DOGE/UDS'"):
-            await app.record(wrong(config, "DOGE/UDS"), app.Stop())
+            await app.record(wrong(config, "DOGE/UDS"), Stop())
         with pytest.raises(ConfigError, match=r"pairs: the pattern '\*/UDS' matches none of the 7 pairs"):
-            await app.record(wrong(config, "*/UDS"), app.Stop())
+            await app.record(wrong(config, "*/UDS"), Stop())
 
 
 def wrong(config: Config, name: str) -> Config:

@@ -8,6 +8,7 @@ from random import Random
 
 from recorder import app, connect
 from recorder.ops import archive_status
+from recorder.runtime.stop import Stop
 from tests.end_to_end.fault_bench import BTC, Bench
 from tests.end_to_end.harness import archived, until
 
@@ -32,7 +33,7 @@ async def test_a_silent_stream_with_heartbeats_is_found_within_two_checks(bench:
 
 async def test_a_pair_that_is_acknowledged_and_silent_is_recorded_nevertheless(bench: Bench) -> None:
     bench.sandbox.faults.lines.muted.add(BTC)
-    stop = app.Stop()
+    stop = Stop()
     recording = asyncio.create_task(app.record(bench.config(), stop, clock=bench.clock, random=Random(1)))
     try:
         await until(lambda: BTC in bench.held(), what="the silent pair is recorded")
@@ -51,7 +52,7 @@ async def test_a_pair_silent_since_subscribing_is_resubscribed_at_the_second_che
     bench: Bench,
 ) -> None:
     bench.sandbox.faults.lines.muted.add(BTC)
-    stop = app.Stop()
+    stop = Stop()
     recording = asyncio.create_task(app.record(bench.config(), stop, clock=bench.clock, random=Random(1)))
     try:
         await bench.clock.passed(140.0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from recorder.core.backoff import BURST, SPACING_S
 from recorder.core.throttling import LONGEST_PAUSE_S
 from recorder.errors import DiskError
+from recorder.net import rate_limit
 from recorder.net.rate_limit import AttemptLimit, SharedRateLimit
 from tests.clocks import ManualClock
 
@@ -37,6 +39,16 @@ def test_those_who_take_turns_through_one_file_go_one_after_the_other(
     clock.move(0.6)
     assert other.claim(2.0) == 0.0
     assert turns.claim(1.0) == pytest.approx(2.0)
+
+
+def test_nobody_waits_for_one_who_was_stopped_while_it_held_the_file(
+    tmp_path: Path, turns: SharedRateLimit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_limit, "LOOKS", 2)
+    with (tmp_path / "turns").open("wb") as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        assert turns.claim(1.0) == 0.0
+        assert turns.claim(1.0) == pytest.approx(1.0)
 
 
 def test_a_late_request_delays_no_other_and_a_rest_earns_no_burst(turns: SharedRateLimit, clock: ManualClock) -> None:

@@ -43,6 +43,13 @@ def test_each_line_is_printed_or_counted_once_and_never_the_first_of_a_kind_held
     assert repeats.rest() == []
 
 
+def test_the_lines_of_another_process_are_of_other_kinds() -> None:
+    repeats = LogDedup()
+    for number in range(LINES + 5):
+        repeats.add("error", failed(f"P{number}", process="market"), 0.0)
+    assert len(repeats.add("error", failed("BTC/USD"), 0.0)) == 1
+
+
 def counted(said: list[LogLine]) -> int:
     """How many lines that were not printed are told of."""
     return sum(line.get("repeated", 0) + line.get("held_back", 0) for _, line in said)

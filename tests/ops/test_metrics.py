@@ -20,6 +20,7 @@ COUNTS = {  # gauges that count things, which have no unit
     "recorder_holes_open",
     "recorder_ids_missing",
     "recorder_ids_vanished",
+    "recorder_market_running",
     "recorder_pairs",
     "recorder_quarantined_pairs",
     "recorder_ready",

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from recorder.archive.datasets import Dataset
+from recorder.archive.datasets import DATASETS, Dataset
 from recorder.core.model import Event
 from recorder.errors import CorruptFile, StorageError
-from recorder.query import table_snapshot
+from recorder.ops import archive_status
+from recorder.query import table_rows, table_snapshot
+from recorder.query.connect import connect
 from recorder.query.table_snapshot import Extent, TableSnapshot, TableSnapshots
 from tests.archives import START, START_US, Written, candle
 
@@ -128,6 +131,27 @@ def test_a_folder_exchanged_while_it_is_listed_is_not_believed(
 def test_a_table_that_is_not_there_is_an_error_with_the_remedy(archive: Written) -> None:
     (archive.data / "instruments" / "schema.parquet").unlink()
     with pytest.raises(StorageError, match=r"table instruments is not there .*`recorder run --data"):
+        TableSnapshots(archive.layout).now()
+
+
+def test_tables_that_an_earlier_release_did_not_have_are_empty_and_an_archive_without_them_is_readable(
+    archive: Written,
+) -> None:
+    archive.noted(event(1))
+    later = [table for table in DATASETS if table.added_later]
+    assert {table.name for table in later} == {"quotes", "quote_sessions"}
+    for table in later:
+        shutil.rmtree(archive.layout.folder(table))
+    with connect(archive.data, frozen=True) as opened:
+        for table in later:
+            assert opened.sql(f"FROM {table.name}", to="arrow").num_rows == 0
+            found = opened.sql(f"FROM stored_{table.name}()", to="arrow")
+            assert (found.num_rows, set(found.column_names)) == (0, set(table_rows.columns(table)))
+        opened.refresh()
+        assert opened.sql("FROM events", to="arrow").num_rows == 1
+    assert archive_status.everything(archive.data).damaged == []
+    (archive.layout.folder(later[1]) / "year=2025").mkdir(parents=True)
+    with pytest.raises(StorageError, match=f"table {later[1].name} is not there"):
         TableSnapshots(archive.layout).now()
 
 

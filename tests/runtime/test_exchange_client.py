@@ -173,8 +173,11 @@ async def silence(asking: Fakes, _: Shop) -> None:
         async def resubscribe(self, pairs: Sequence[str]) -> None: ...
 
     tail = CatchUp(asking.ledger, asking.context, instruments={PAIR: BTC})
+    stream, instruments = Streams(), {PAIR: BTC}
     async with running(
-        SilentPairWatch(asking.ledger, asking.context, instruments={PAIR: BTC}, catch_up=tail, stream=Streams())
+        SilentPairWatch(
+            asking.ledger, asking.context, instruments=instruments, catch_up=tail, stream=stream, feed=stream
+        )
     ):
         await asking.pass_time(EVERY_S + LAG_S + GRACE_S)
 

@@ -7,9 +7,9 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from random import Random
 
-from recorder.collectors.trade_stream import Listeners, StreamCollector
+from recorder.collectors.stream import Listeners, StreamCollector
+from recorder.collectors.trade_feed import TradeFeed
 from recorder.core.backoff import Backoff
-from recorder.core.report_limit import ReportLimit
 from recorder.core.trade_ids import runs_of
 from recorder.errors import Unavailable
 from recorder.journal import segment
@@ -28,16 +28,16 @@ class Bench(Fakes):
     def __init__(self, sockets: Sequence[FakeSocket | Exception]) -> None:
         super().__init__()
         self.promises, self.fallback, self.standing, self.refreshes = Promised(), Fallback(), ToldStanding(), 0
-        self.pairs, self.heard = dict.fromkeys([PAIR]), dict[str, tuple[int, bytes]]()
+        self.pairs = dict.fromkeys([PAIR])
+        self.feed = TradeFeed(self.metrics)
         self.stream = StreamCollector(
             self.pairs,
             dialler(sockets),
             self.context,
+            feed=self.feed,
             listeners=Listeners(self.promises, self.fallback, self.standing, self.refresh_soon),
             backoff=Backoff(Random(1)),
             numbers=itertools.count(1),
-            heard=self.heard,
-            limit=ReportLimit(),
         )
 
     def refresh_soon(self) -> None:
@@ -80,12 +80,12 @@ async def test_the_highest_id_that_it_brought_of_a_pair_is_known_whatever_comes_
         first.frames.put_nowait(frame(5, 9))
         first.frames.put_nowait(frame(3, 7))
         await settle()
-        assert bench.heard == {PAIR: (9, frame(5, 9))}
+        assert bench.feed.heard(PAIR) == 9
         first.frames.put_nowait(None)
         await bench.pass_time(2)
         second.frames.put_nowait(frame(8, 8, kind="snapshot"))
         await settle()
-        assert bench.heard == {PAIR: (9, frame(5, 9))}
+        assert bench.feed.heard(PAIR) == 9
 
 
 async def test_a_lone_id_far_above_is_not_the_highest_for_ever() -> None:
@@ -97,7 +97,7 @@ async def test_a_lone_id_far_above_is_not_the_highest_for_ever() -> None:
         for sent, highest in ((odd, 2**40), (frame(9, 9), 9), (frame(8, 8), 9)):
             socket.frames.put_nowait(sent)
             await settle()
-            assert bench.heard[PAIR][0] == highest
+            assert bench.feed.heard(PAIR) == highest
 
 
 async def test_it_subscribes_at_once_and_notes_what_was_answered() -> None:

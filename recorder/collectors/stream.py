@@ -7,29 +7,25 @@ import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, assert_never
+from typing import Any, Final, Generic, Protocol, assert_never
 
 import structlog
 
+from recorder.collectors.feed import Data, Feed
 from recorder.core.backoff import Backoff, session_worked
 from recorder.core.event_kinds import EventKind
-from recorder.core.plausibility import is_far
-from recorder.core.report_limit import ReportLimit
-from recorder.core.trade_ids import Run
 from recorder.errors import ExchangeError, Unavailable
 from recorder.journal import segment
 from recorder.kraken import records
-from recorder.kraken.channels import TRADES, Channel
+from recorder.kraken.channels import TRADES
 from recorder.kraken.websocket_session import (
-    Effect,
+    ChannelSession,
+    Common,
     Hangup,
-    PartialRows,
     Rejected,
     Send,
-    Session,
     StatusReport,
     Subscribed,
-    TradeRows,
     UnknownFrame,
     UnreadableFrame,
 )
@@ -45,7 +41,8 @@ _ENDED: Final = "ended"
 _HUNG_UP: Final = "hung_up"
 """Reasons for the end of a connection, as counted: never opened, ended by the other side, hung up by us."""
 
-_NOTHING: Final = (0, b"")
+_COMMON: Final = (Send, Subscribed, Rejected, StatusReport, UnreadableFrame, UnknownFrame, Hangup)
+"""The effects that are no data, whatever the channel."""
 
 log = structlog.get_logger()
 
@@ -106,13 +103,11 @@ Dial = Callable[[], AbstractAsyncContextManager[Socket]]
 """Opens a connection, or raises ExchangeError; Unavailable once it is open."""
 
 
-class StreamCollector:
-    """Records the live trades of ``pairs`` over one connection at a time.
+class StreamCollector(Generic[Data]):
+    """Records the data of a ``feed`` for ``pairs`` over one connection at a time.
 
     ``pairs`` are live: :meth:`follow` signals that they have changed. Each connection, and each attempt at one, has a
-    number that names its frames in the journal, the next of ``numbers``. All connections of a run share ``numbers``,
-    ``heard`` (the highest id received of each pair, with its frame) and ``limit``, the limit of unknown frames that are
-    stored.
+    number that names its frames in the journal, the next of ``numbers``, which all connections of a run share.
     """
 
     def __init__(
@@ -121,14 +116,12 @@ class StreamCollector:
         dial: Dial,
         context: Context,
         *,
+        feed: Feed[Data],
         listeners: Listeners,
         backoff: Backoff,
         numbers: Iterator[int],
-        heard: dict[str, tuple[int, bytes]],
-        limit: ReportLimit,
-        channel: Channel[Run] = TRADES,
     ) -> None:
-        self._channel = channel
+        self._feed = feed
         self._pairs = pairs
         self._dial = dial
         self._inbox = context.inbox
@@ -138,12 +131,9 @@ class StreamCollector:
         self._listeners = listeners
         self._backoff = backoff
         self._numbers = numbers
-        self._heard = heard
-        self._limit = limit
         self._connection = 0
-        self._source = ""
         self._changed = asyncio.Event()
-        self._open: tuple[Session, Socket] | None = None
+        self._open: tuple[ChannelSession[Any, Data], Socket] | None = None
         self._ending = _NOT_OPENED
         self._heard_s = self._clock.monotonic()
 
@@ -179,10 +169,9 @@ class StreamCollector:
         """Connect, record, and connect again, until cancelled."""
         while True:
             self._connection = next(self._numbers)
-            self._source = records.stream_source(self._channel.name, self._connection)
             pairs = list(self._pairs)
             await self._listeners.promises.make(pairs)
-            session = Session(self._channel, pairs, limit=self._limit)
+            session = self._feed.session(pairs)
             started_s = self._clock.monotonic()
             self._ending = _NOT_OPENED
             try:
@@ -206,7 +195,7 @@ class StreamCollector:
                 )
                 await self._clock.sleep(delay_s)
 
-    async def _exchange_frames(self, session: Session, socket: Socket) -> None:
+    async def _exchange_frames(self, session: ChannelSession[Any, Data], socket: Socket) -> None:
         beside = [asyncio.create_task(self._tick(session, socket))]
         try:
             await self._apply(session.opened(self._clock.monotonic()), socket)
@@ -222,27 +211,20 @@ class StreamCollector:
             self._open = None
             for task in beside:
                 task.cancel()
+            await self._apply(session.closed(), socket)
 
     def _listened(self) -> None:
         """Store when the open connection last showed life; one that does not serve us counts as none."""
         if self._open is not None and self._open[0].serves:
             self._heard_s = self._open[0].heard_s
 
-    def _hear(self, rows: TradeRows | PartialRows) -> None:
-        heard, frame = self._heard, rows.frame
-        for run in rows.runs:
-            pair, last_id = run.pair, run.span.last
-            highest, _ = heard.get(pair, _NOTHING)
-            if last_id > highest or is_far(highest, last_id):  # a stray far id must not block for ever
-                heard[pair] = last_id, frame
-
-    async def _tick(self, session: Session, socket: Socket) -> None:
+    async def _tick(self, session: ChannelSession[Any, Data], socket: Socket) -> None:
         with contextlib.suppress(Unavailable):  # the connection ended; the receiving task notices too
             while True:
                 await self._clock.sleep(TICK_S)
                 await self._apply(session.tick(self._clock.monotonic()), socket)
 
-    async def _tick_on_time(self, session: Session, socket: Socket) -> None:
+    async def _tick_on_time(self, session: ChannelSession[Any, Data], socket: Socket) -> None:
         with contextlib.suppress(Unavailable):
             while True:
                 await self._changed.wait()
@@ -255,53 +237,43 @@ class StreamCollector:
                 effects = [*session.drop(gone), *session.add(staying, self._clock.monotonic())]
                 await self._apply(effects, socket)
 
-    async def _apply(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901 -- a case for each effect
+    async def _apply(self, effects: Sequence[Common | Data], socket: Socket) -> None:
         """Execute the session's effects in order."""
         for effect in effects:
-            match effect:
-                case TradeRows():  # first, since nearly all effects are
-                    line = segment.encode(effect.received_ns, self._source, effect.frame, parsed=True)
-                    inbound = Inbound(line, effect.runs)
-                    if not self._inbox.add(inbound):
-                        await self._inbox.put(inbound)
-                    self._hear(effect)
-                case PartialRows():
-                    await self._partly_read(effect)
-                case UnknownFrame(kind, frame, received_ns):
-                    line = segment.encode(received_ns, records.stream_source(kind, self._connection), frame)
-                    await self._inbox.put(Inbound(line, []))
-                case Send(text):
-                    await socket.send(text)
-                case Hangup(reason):
-                    log.warning("hanging up", connection=self._connection, reason=reason)
-                    self._ending = _HUNG_UP
-                    await self._note(EventKind.STALLED, reason=reason)
-                    await socket.close()
-                case Subscribed(pair, time_in_us):
-                    self._listeners.fallback.hand_back(pair)
-                    await self._listeners.promises.acknowledged(pair, time_in_us)
-                    await self._note(EventKind.SUBSCRIBED, pair=pair)
-                    log.info("recording", pair=pair)
-                case Rejected():
-                    await self._refused(effect)
-                case StatusReport():
-                    await self._listeners.status.report(
-                        "ws", effect.system, effect.upcoming_maintenance, effect.emergency
-                    )
-                case UnreadableFrame(reason, pair):
-                    await self._note(EventKind.MALFORMED, pair=pair, reason=reason)
-                    self._metrics.unreadable.inc()
-                    log.error("frame stored but not understood", reason=reason)
-                case _:
-                    assert_never(effect)
+            if isinstance(effect, _COMMON):
+                await self._obey(effect, socket)
+                continue
+            inbound = self._feed.line(effect, self._connection)
+            if not self._inbox.add(inbound):
+                await self._inbox.put(inbound)
 
-    async def _partly_read(self, partly: PartialRows) -> None:
-        """Record the readable rows of a frame. The drain quarantines and reports the others."""
-        source = records.stream_source("odd", self._connection)
-        await self._inbox.put(Inbound(segment.encode(partly.received_ns, source, partly.frame), partly.runs))
-        self._hear(partly)
-        self._metrics.unreadable.inc()
-        log.error("rows stored but not understood", rows=len(partly.odd), reason=partly.odd[0].reason)
+    async def _obey(self, effect: Common, socket: Socket) -> None:
+        match effect:
+            case UnknownFrame(kind, frame, received_ns):
+                line = segment.encode(received_ns, records.stream_source(kind, self._connection), frame)
+                await self._inbox.put(Inbound(line, []))
+            case Send(text):
+                await socket.send(text)
+            case Hangup(reason):
+                log.warning("hanging up", connection=self._connection, reason=reason)
+                self._ending = _HUNG_UP
+                await self._note(EventKind.STALLED, reason=reason)
+                await socket.close()
+            case Subscribed(pair, time_in_us):
+                self._listeners.fallback.hand_back(pair)
+                await self._listeners.promises.acknowledged(pair, time_in_us)
+                await self._note(EventKind.SUBSCRIBED, pair=pair)
+                log.info("recording", pair=pair)
+            case Rejected():
+                await self._refused(effect)
+            case StatusReport():
+                await self._listeners.status.report("ws", effect.system, effect.upcoming_maintenance, effect.emergency)
+            case UnreadableFrame(reason, pair):
+                await self._note(EventKind.MALFORMED, pair=pair, reason=reason)
+                self._metrics.unreadable.inc()
+                log.error("frame stored but not understood", reason=reason)
+            case _:
+                assert_never(effect)
 
     async def _refused(self, refusal: Rejected) -> None:
         """Hand the pairs to the fallback until they are subscribed; report repeated refusals only once."""
@@ -319,4 +291,10 @@ class StreamCollector:
 
     async def _note(self, kind: EventKind, *, pair: str | None = None, **detail: object) -> None:
         known = {name: value for name, value in detail.items() if value is not None}
-        await self._notes.event(kind, pair=pair, connection=self._connection, **known)
+        await self._notes.event(kind, pair=pair, **named(self._feed, self._connection), **known)
+
+
+def named(feed: Feed[Any], connection: int) -> dict[str, Any]:
+    """Return what names a connection in an event: its number, and its channel unless it is that of trades."""
+    other = {} if feed.channel == TRADES.name else {"channel": feed.channel}
+    return {"connection": connection, **other}
