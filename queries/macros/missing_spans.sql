@@ -46,7 +46,13 @@ edges AS (
     )
     UNION ALL
     SELECT b.pair, NULL, NULL, NULL, NULL, false
-    FROM (SELECT pair FROM held UNION SELECT pair FROM promised UNION SELECT pair FROM certified) AS b
+    FROM (
+        SELECT h.pair FROM held AS h
+        UNION
+        SELECT p.pair FROM promised AS p
+        UNION
+        SELECT c.pair FROM certified AS c
+    ) AS b
 ),
 unheld AS (
     SELECT
@@ -137,7 +143,11 @@ left_over AS (
             coalesce(v.first_id - 1, o.last_id) AS last_id
         )
     FROM open AS o
-    JOIN (SELECT pair, begins, first_id, last_id FROM vanished UNION ALL SELECT pair, first_id, NULL, NULL FROM open) AS v
+    JOIN (
+        SELECT n.pair, n.begins, n.first_id, n.last_id FROM vanished AS n
+        UNION ALL
+        SELECT n.pair, n.first_id, NULL, NULL FROM open AS n
+    ) AS v
         ON o.pair = v.pair AND o.first_id = v.begins
     WINDOW ids AS (PARTITION BY o.pair, o.first_id ORDER BY v.first_id NULLS LAST)
 ),

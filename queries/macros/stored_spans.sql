@@ -26,23 +26,23 @@ held AS (
 ),
 marked AS (
     SELECT
-        pair,
-        span,
-        span[1] > 1 + max(span[2]) OVER (
-            PARTITION BY pair ORDER BY span[1] ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        h.pair,
+        h.span,
+        h.span[1] > 1 + max(h.span[2]) OVER (
+            PARTITION BY h.pair ORDER BY h.span[1] ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS begins
-    FROM held
+    FROM held AS h
 ),
 numbered AS (
-    SELECT pair, span, count(*) FILTER (begins) OVER (PARTITION BY pair ORDER BY span[1]) AS run
-    FROM marked
+    SELECT m.pair, m.span, count(*) FILTER (m.begins) OVER (PARTITION BY m.pair ORDER BY m.span[1]) AS run
+    FROM marked AS m
 )
 SELECT
-    pair,
-    min(span[1]) AS first_id,
-    max(span[2]) AS last_id,
-    make_timestamptz(arg_min(span[3], span[1])) AS first_time,
-    make_timestamptz(arg_max(span[4], span[2])) AS last_time,
-    max(span[2]) - min(span[1]) + 1 AS rows
-FROM numbered
-GROUP BY pair, run;
+    n.pair,
+    min(n.span[1]) AS first_id,
+    max(n.span[2]) AS last_id,
+    make_timestamptz(arg_min(n.span[3], n.span[1])) AS first_time,
+    make_timestamptz(arg_max(n.span[4], n.span[2])) AS last_time,
+    max(n.span[2]) - min(n.span[1]) + 1 AS rows
+FROM numbered AS n
+GROUP BY n.pair, n.run;

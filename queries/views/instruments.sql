@@ -9,19 +9,19 @@
 
 CREATE OR REPLACE VIEW instruments AS
 SELECT
-    pair,
-    valid_from,
-    lead(valid_from) OVER (PARTITION BY pair ORDER BY valid_from) AS valid_to,
-    key,
-    altname,
-    wsname,
-    base,
-    quote,
-    pair_decimals,
-    lot_decimals,
-    cost_decimals,
-    tick_size,
-    ordermin,
-    costmin,
-    status
-FROM stored_instruments();
+    i.pair,
+    i.valid_from,
+    lead(i.valid_from) OVER (PARTITION BY i.pair ORDER BY i.valid_from) AS valid_to,
+    i.key,
+    i.altname,
+    i.wsname,
+    i.base,
+    i.quote,
+    i.pair_decimals,
+    i.lot_decimals,
+    i.cost_decimals,
+    i.tick_size,
+    i.ordermin,
+    i.costmin,
+    i.status
+FROM stored_instruments() AS i;

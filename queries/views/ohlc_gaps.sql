@@ -10,17 +10,17 @@ CREATE OR REPLACE VIEW ohlc_gaps AS
 WITH neighbours AS (
     -- Several versions of one candle do no harm here: the distance between them is zero.
     SELECT
-        pair,
-        timeframe,
-        epoch_us(time) AS time_us,
-        epoch_us(lead(time) OVER (PARTITION BY pair, timeframe ORDER BY time)) AS next_us
-    FROM stored_ohlc()
+        s.pair,
+        s.timeframe,
+        epoch_us(s.time) AS time_us,
+        epoch_us(lead(s.time) OVER (PARTITION BY s.pair, s.timeframe ORDER BY s.time)) AS next_us
+    FROM stored_ohlc() AS s
 )
 SELECT
-    pair,
-    timeframe,
-    make_timestamptz(time_us + timeframe_us(timeframe)) AS first_time,
-    make_timestamptz(next_us - timeframe_us(timeframe)) AS last_time,
-    (next_us - time_us) // timeframe_us(timeframe) - 1 AS missing
-FROM neighbours
-WHERE next_us - time_us > timeframe_us(timeframe);
+    n.pair,
+    n.timeframe,
+    make_timestamptz(n.time_us + timeframe_us(n.timeframe)) AS first_time,
+    make_timestamptz(n.next_us - timeframe_us(n.timeframe)) AS last_time,
+    (n.next_us - n.time_us) // timeframe_us(n.timeframe) - 1 AS missing
+FROM neighbours AS n
+WHERE n.next_us - n.time_us > timeframe_us(n.timeframe);

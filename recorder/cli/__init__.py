@@ -10,6 +10,7 @@ import difflib
 import errno
 import gc
 import importlib
+import inspect
 import io
 import os
 import select
@@ -54,7 +55,22 @@ VERBS: Final = (
 _SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 
 
+def _flowing(help_text: str | None) -> str | None:
+    r"""Return a help text with one line for each paragraph, which the terminal breaks where it is narrow.
+
+    >>> _flowing("First.\n\nOf two\nlines.")
+    'First.\n\nOf two lines.'
+    """
+    if help_text is None:
+        return None
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(help_text).split("\n\n"))
+
+
 class _Verb(TyperCommand):
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 -- the library's signature
+        self.help = _flowing(self.help)
+        super().format_help(ctx, formatter)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 -- the library's signature
         try:
             return super().invoke(ctx)
@@ -67,6 +83,10 @@ class _Verb(TyperCommand):
 
 
 class _Verbs(TyperGroup):
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 -- the library's signature
+        self.help = _flowing(self.help)
+        super().format_help(ctx, formatter)
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 -- the library's signature
         return list(VERBS)
 

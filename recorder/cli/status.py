@@ -100,8 +100,10 @@ def _print(found: ArchiveStatus, daemon: DaemonReply | str, now_us: int, *, titl
     console.print(_said_by(daemon))
     if found.candles:
         console.print_table(_candles(found.candles, now_us))
-    for line in [*_tables(found.tables, now_us), *_lately(found, now_us)]:
+    for line in _tables(found.tables, now_us):
         console.print(line, overflow="fold")
+    if found.events:
+        console.print(_lately(found, now_us))
     if found.quarantine:
         console.print(_quarantine(found.quarantine))
     for said in [*_quarantined(found.quarantined), *found.damaged]:
@@ -272,8 +274,8 @@ def _tables(tables: Sequence[TableStatus], now_us: int) -> list[Text]:
     ]
 
 
-def _lately(found: ArchiveStatus, now_us: int) -> list[Text]:
-    """Return the exchange's state and the last events, a line each."""
+def _lately(found: ArchiveStatus, now_us: int) -> Table:
+    """Return the exchange's state and the last events, a row each; what does not fit continues in its column."""
     rows = []
     for event in found.exchange:
         detail = _detail(event)
@@ -285,8 +287,13 @@ def _lately(found: ArchiveStatus, now_us: int) -> list[Text]:
             what = _exchange(detail) if event.kind == EventKind.MAINTENANCE else _short(detail)
             said = " ".join([*([event.pair] if event.pair else []), what])
             rows.append((event.time_us, event.kind, said, ""))
-    width = max((len(kind) for _, kind, _, _ in rows), default=0)
-    return [text(f" {_when(us, now_us):>10}  {kind:<{width}}  {said}", style) for us, kind, said, style in rows]
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(justify="right", no_wrap=True, min_width=11)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for us, kind, said, style in rows:
+        table.add_row(*(text(cell, style) for cell in (_when(us, now_us), kind, said)))
+    return table
 
 
 def _exchange(detail: dict[str, Any]) -> str:

@@ -50,7 +50,7 @@ def _blanks(dataset: Dataset) -> dict[str, str]:
         parts[dataset.period] = _PERIODS[dataset.period]
     return {
         "table": dataset.name,
-        "columns": _INDENT.join(textwrap.wrap(", ".join(columns(dataset)), _WIDTH)),
+        "columns": _INDENT.join(textwrap.wrap(", ".join(f"f.{name}" for name in columns(dataset)), _WIDTH)),
         "glob": glob_of(dataset),
         "hive": _hive(parts) if parts else "",
         "stamp": str(dataset.stamp),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -36,6 +37,16 @@ def test_help_is_short_to_ask_for() -> None:
         assert found.exit_code == 0
         assert "Usage" in found.output
     assert all(f" {verb} " in CliRunner().invoke(app, ["--help"]).output for verb in VERBS)
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["query", "-h"]])
+def test_help_breaks_its_lines_where_the_terminal_ends(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 60)
+    lines = [line.rstrip() for line in CliRunner().invoke(app, arguments).output.splitlines()]
+    prose = lines[: next(number for number, line in enumerate(lines) if line.startswith("╭"))]
+    for line, following in itertools.pairwise(prose[3:]):
+        if line and following:
+            assert len(f"{line} {following.split()[0]}") >= 60, line
 
 
 def test_a_reader_that_has_enough_ends_it_quietly_with_0(data: Path) -> None:

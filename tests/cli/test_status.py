@@ -112,6 +112,8 @@ def test_candles_the_exchange_and_the_last_events_have_their_lines(
     assert "2025-11-10 exchange post_only (ws); Upgrade" in said
     assert "2025-11-10 maintenance cancel_only (ws); Upgrade" in said
     assert any(line.startswith("2025-11-10 ohlc_lost BTC/USD timeframe 1m, count 61, why") for line in said)
+    (begins,) = {line.index("BTC/USD timeframe") for line in lines if "ohlc_lost" in line}
+    assert {line.index("x") for line in lines if line.strip(" x") == "" and "x" in line} == {begins}
     status(tmp_path, all_pairs=False, as_json=True)
     content = json.loads(capsys.readouterr().out)
     assert content["pairs"][0]["listing"] == "cancel_only"

@@ -54,6 +54,11 @@ def macros(source: str) -> dict[str, str]:
     return {table: re.sub(r"(?<=\() | (?=\))", "", body) for table, body in found}
 
 
+def named(columns: str) -> str:
+    """Return a list of columns, each with the name of what it is of."""
+    return re.sub(r"\w+", r"f.\g<0>", columns)
+
+
 def test_the_stored_rows_are_those_that_they_were_when_each_table_was_written_by_hand(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -61,17 +66,17 @@ def test_the_stored_rows_are_those_that_they_were_when_each_table_was_written_by
     assert (
         macros("plain").items()
         >= {
-            table: f"SELECT {columns} FROM read_parquet(getvariable('recorder_data') || '{glob}'{hive})"
+            table: f"SELECT {named(columns)} FROM read_parquet(getvariable('recorder_data') || '{glob}'{hive}) AS f"
             for table, (columns, glob, hive, _) in AS_EVER.items()
         }.items()
     )
     assert (
         macros("snapshot").items()
         >= {
-            table: f"SELECT {columns} FROM (FROM read_parquet(getvariable('recorder_{table}_files'){hive}) "
+            table: f"SELECT {named(columns)} FROM (FROM read_parquet(getvariable('recorder_{table}_files'){hive}) "
             f"UNION ALL SELECT * EXCLUDE (filename) "
             f"FROM read_parquet(getvariable('recorder_{table}_cut_files'){hive}, filename = true) "
-            f"WHERE recorder_at_moment(filename, {stamp}))"
+            f"WHERE recorder_at_moment(filename, {stamp})) AS f"
             for table, (columns, _, hive, stamp) in AS_EVER.items()
         }.items()
     )

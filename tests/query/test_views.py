@@ -52,6 +52,34 @@ def test_coverage_gaps_and_instruments_have_their_columns_in_order(ask: Ask) -> 
     )
 
 
+RELATIONS = [
+    "trades",
+    "coverage",
+    "gaps",
+    "certificates",
+    "instruments",
+    "events",
+    "ohlc",
+    "ohlc_gaps",
+    "ohlc_filled",
+    "quotes",
+    "quote_sessions",
+    "stored_ohlc()",
+    "stored_events()",
+    "stored_instruments()",
+    "stored_quotes()",
+    "stored_quote_sessions()",
+]
+
+
+def test_a_macro_may_have_parameters_named_like_the_columns_that_it_reads(ask: Ask) -> None:
+    """DuckDB takes a bare column of a macro or view within another macro for a parameter of that name."""
+    for relation in RELATIONS:
+        names = [f'"{name}"' for name, *_ in ask(f"DESCRIBE FROM {relation}")]
+        equal = " AND ".join(f"r.{name} = {name}" for name in names)
+        ask(f"CREATE OR REPLACE MACRO mine({', '.join(names)}) AS TABLE SELECT r.* FROM {relation} AS r WHERE {equal}")
+
+
 def test_a_new_archive_answers_with_no_rows(ask: Ask) -> None:
     for view in ("trades", "coverage", "gaps", "instruments", "events", "ohlc", "ohlc_gaps", "ohlc_filled"):
         assert ask(f"FROM {view}") == []

@@ -15,13 +15,13 @@
 -- recorder.connect() lists files itself and is not affected.
 
 CREATE OR REPLACE MACRO trades_in(files) AS TABLE
-SELECT pair, trade_id, time, price, qty, side, ord_type, misc, source, received
+SELECT f.pair, f.trade_id, f.time, f.price, f.qty, f.side, f.ord_type, f.misc, f.source, f.received
 FROM read_parquet(
     files,
     hive_partitioning = true,
     hive_types = {'pair': VARCHAR, 'year': BIGINT},
     hive_types_autocast = false
-);
+) AS f;
 
 CREATE OR REPLACE MACRO sound_trades() AS TABLE
 FROM trades_in(getvariable('recorder_data') || '/trades/*/*/*.parquet');

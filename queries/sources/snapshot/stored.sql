@@ -23,7 +23,7 @@ FROM (
         filename = true
     )
     WHERE recorder_at_moment(filename, $stamp)
-);
+) AS f;
 
 CREATE OR REPLACE MACRO stored_$table() AS TABLE
 FROM recorder_archived_$table()

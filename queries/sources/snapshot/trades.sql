@@ -12,7 +12,7 @@
 -- trades is an error if others have some. It sets the variables and fills the tables named here.
 
 CREATE OR REPLACE MACRO trades_in(files, cut_files) AS TABLE
-SELECT pair, trade_id, time, price, qty, side, ord_type, misc, source, received
+SELECT f.pair, f.trade_id, f.time, f.price, f.qty, f.side, f.ord_type, f.misc, f.source, f.received
 FROM (
     FROM read_parquet(
         files,
@@ -30,7 +30,7 @@ FROM (
     ) AS t
     ASOF JOIN recorder_archived AS a ON t.pair = a.pair AND t.trade_id >= a.first_id
     WHERE t.trade_id <= a.last_id
-)
+) AS f
 UNION ALL
 FROM recorder_tail;
 
@@ -45,14 +45,14 @@ FROM trades_in(
 
 -- Files that must not be read are replaced by paths that do not exist, so that querying their pairs is an error.
 CREATE OR REPLACE MACRO refused_pairs() AS TABLE
-SELECT pair
+SELECT f.pair
 FROM read_parquet(
     [getvariable('recorder_unread')[-1]]
     || [file for file in getvariable('recorder_unread') if ends_with(file, '/dev/null')],
     hive_partitioning = true,
     hive_types = {'pair': VARCHAR, 'year': BIGINT},
     hive_types_autocast = false
-);
+) AS f;
 
 CREATE OR REPLACE MACRO pair_files(files, pair) AS [
     file for file in getvariable(files)

@@ -4,10 +4,10 @@
 -- files with later rows, and the journal: nearly always there are none, and checking takes as long as a short query.
 
 CREATE OR REPLACE MACRO trades_in(files, cut_files) AS TABLE
-SELECT pair, trade_id, time, price, qty, side, ord_type, misc, source, received
+SELECT f.pair, f.trade_id, f.time, f.price, f.qty, f.side, f.ord_type, f.misc, f.source, f.received
 FROM read_parquet(
     files,
     hive_partitioning = true,
     hive_types = {'pair': VARCHAR, 'year': BIGINT},
     hive_types_autocast = false
-);
+) AS f;
