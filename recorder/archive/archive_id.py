@@ -48,8 +48,7 @@ def ensure(layout: Layout, disk: Disk, staging: Path) -> None:
     if _stored(layout.data / FILE) is None:
         with _alone(layout):
             if _stored(layout.data / FILE) is None:
-                named = {footer.archive for footer in readable_footers(layout, DATASETS) if footer.archive}
-                _write(uuid.UUID(named.pop()) if len(named) == 1 else uuid.uuid4(), layout, disk, staging)
+                _write(_named_in_footers(layout) or uuid.uuid4(), layout, disk, staging)
 
 
 def claim(layout: Layout, disk: Disk, staging: Path) -> None:
@@ -63,6 +62,13 @@ def claim(layout: Layout, disk: Disk, staging: Path) -> None:
         stored = _stored(path)
         if stored is None or stored.inode != path.stat().st_ino:
             _write(uuid.uuid4(), layout, disk, staging)
+
+
+def _named_in_footers(layout: Layout) -> uuid.UUID | None:
+    with contextlib.suppress(ValueError):  # it is none, several, or no UUID
+        (named,) = {footer.archive for footer in readable_footers(layout, DATASETS) if footer.archive}
+        return uuid.UUID(named)
+    return None
 
 
 @contextlib.contextmanager

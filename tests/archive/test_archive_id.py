@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from recorder.archive import archive_id, locks
+from recorder.archive import archive_id, locks, parquet
+from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout
 from recorder.archive.open_archive import create, opened
 from recorder.archive.parquet import read_facts
@@ -77,10 +80,15 @@ def test_where_footers_name_several_or_none_it_is_a_new_one(tmp_path: Path) -> N
     assert reopened(tmp_path / "a") == ours, "footers are not asked while it is there"
     (tmp_path / "a" / archive_id.FILE).unlink()
     assert reopened(tmp_path / "a") not in {ours, theirs, ""}
-    shutil.rmtree(tmp_path / "b" / "trades")
-    shutil.rmtree(tmp_path / "b" / "events")
+    shutil.rmtree(tmp_path / "b")
+    nameless = begin(tmp_path / "b")
+    for path in (tmp_path / "b" / "trades").rglob("0*.parquet"):
+        path.unlink()
+    for path in (tmp_path / "b" / "events").rglob("0*.parquet"):
+        table = pq.ParquetFile(path).read()
+        parquet.write(table, Footer("events", archive="us"), path, Unsynced(), staged_in=tmp_path)
     (tmp_path / "b" / archive_id.FILE).unlink()
-    assert reopened(tmp_path / "b") not in {ours, theirs, ""}
+    assert reopened(tmp_path / "b") not in {ours, theirs, nameless, "us", ""}
 
 
 def recording(data: Path, disk: Disk | None = None) -> str:
@@ -144,10 +152,24 @@ def test_a_file_that_cannot_be_read_is_told_in_one_sentence(tmp_path: Path) -> N
         create(Layout(tmp_path), Unsynced())
 
 
-def test_two_processes_that_find_none_agree(tmp_path: Path) -> None:
+def test_of_two_processes_that_find_none_the_second_takes_what_the_first_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     layout, disk = Layout(tmp_path), Unsynced()
     create(layout, disk)
-    found = archive_id.read(tmp_path)
-    with locks.staging(layout, disk) as one:
-        archive_id.ensure(layout, disk, one)
-    assert archive_id.read(tmp_path) == found
+    (tmp_path / archive_id.FILE).unlink()
+    alone, first = archive_id._alone, list[str]()
+
+    @contextmanager
+    def after_another(layout: Layout) -> Iterator[None]:
+        monkeypatch.setattr(archive_id, "_alone", alone)
+        with locks.staging(layout, disk) as staging:
+            archive_id.ensure(layout, disk, staging)
+        first.append(archive_id.read(tmp_path))
+        with alone(layout):
+            yield
+
+    monkeypatch.setattr(archive_id, "_alone", after_another)
+    with locks.staging(layout, disk) as staging:
+        archive_id.ensure(layout, disk, staging)
+    assert [archive_id.read(tmp_path)] == first

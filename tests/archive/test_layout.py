@@ -94,3 +94,10 @@ def test_every_name_of_a_pair_is_one_folder_which_says_it_again(name: str) -> No
     branch = Branch(TRADES, name)
     assert Path(branch.name).name == branch.name
     assert branch_named(branch.name) == branch or name == ""
+
+
+def test_each_journal_has_a_lock_and_folders_of_its_own(layout: Layout) -> None:
+    assert layout.journal_lock("journal") == layout.lock
+    assert layout.journal_lock("journal_market") == layout.locks / "journal_market.lock"
+    assert (layout.journal_dir("journal"), layout.raw_dir("journal")) == (layout.journal, layout.raw)
+    assert layout.raw_dir("journal_market") == layout.data / "raw_market"

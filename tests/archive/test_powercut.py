@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from recorder.archive import archive_id
 from recorder.archive.compaction import compact
 from recorder.archive.trades import TradeArchive
 from recorder.core.trade_ids import Spans
@@ -26,6 +27,7 @@ from recorder.journal import live_read, segment
 from recorder.journal.journal import Journal
 from tests.archive.rows import PAIR, archive, ids, over_new_year, trade
 from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay
+from tests.segments import ARCHIVE
 
 Acked = set[int]
 Operation = Callable[[Path, Disk, Acked], None]
@@ -85,7 +87,9 @@ def ids_in(entry: segment.Entry) -> list[int]:
 
 
 def nothing(data: Path) -> None:
+    """Begin with an id alone: ``test_archive_id.py`` cuts while that is written."""
     data.mkdir()
+    (data / archive_id.FILE).write_text(json.dumps({"id": ARCHIVE, "inode": 1}))
 
 
 def three_files(data: Path) -> None:

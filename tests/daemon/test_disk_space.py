@@ -14,10 +14,12 @@ from recorder.daemon.disk_space import AGAIN_S, LOOK_S, ArchivedCheck, DiskSpace
 from recorder.disk import Room
 from recorder.errors import DiskError, UnreadableFile
 from recorder.journal import segment
+from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
 from tests.builders import PAIR, Shop, frame, shop, trades
 from tests.clocks import asleep, running, settle_until
 from tests.end_to_end.harness import denied
+from tests.example_dataset import register
 from tests.fakes import Fakes
 
 MB = 1_000_000
@@ -118,6 +120,30 @@ async def test_low_disk_space_pauses_backfill_and_removes_the_oldest_raw_segment
             assert not bench.space.low
         assert (opened.layout.raw / "000000000001.corrupt").exists()
         assert opened.ids() == before
+
+
+async def test_raw_segments_of_every_journal_make_room_but_none_that_is_not_drained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, journal="journal_market")
+    with shop(tmp_path) as opened:
+        retired(opened, live(1, 10))
+        opened.archive.append(PAIR, trades(1, 10))
+        market = Journal(tmp_path, opened.disk, staging=tmp_path, now_ns=1, journal="journal_market")
+        for number in (1, 2):
+            market.append([segment.encode_note(number, "connected")])
+            market.rotate(1)
+        drained, waiting = market.closed()
+        market.preserve(waiting)
+        market.retire(drained, keep=True)
+        market.close()
+        async with watching(opened) as bench:
+            bench.free = 900 * MB
+            await bench.look()
+            assert [path.name for path in opened.layout.raw_dir("journal_market").iterdir()] == [
+                f"{waiting.stem}.jsonl.zst"
+            ]
+            assert bench.raw() == [], "and then those, but none that is not drained"
 
 
 async def test_raw_segments_that_nobody_may_list_are_told_of_and_all_else_goes_on(tmp_path: Path) -> None:

@@ -263,4 +263,4 @@ def test_a_copied_file_of_events_is_told(tmp_path: Path) -> None:
         (path,) = (one for one in (tmp_path / "events" / "year=2025").iterdir())
     copy = Path(shutil.copy(path, path.with_name("zz.parquet")))
     (said,) = archive_status.everything(tmp_path).damaged
-    assert said.startswith(f"{copy} holds segment 1 as {path} does: move one of the two out")
+    assert said.startswith(f"{copy} holds segment {named(1)} as {path} does: move one of the two out")

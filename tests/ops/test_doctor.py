@@ -23,12 +23,14 @@ from recorder.config import Config, ExchangeConfig
 from recorder.disk import Room
 from recorder.errors import ConfigError, UnreadableFile
 from recorder.journal import segment
+from recorder.journal.journal import Journal
 from recorder.ops import doctor
 from recorder.ops.doctor import CheckResult
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.builders import PAIR, T0_US, Shop, frame, shop, trades
 from tests.clocks import ManualClock
+from tests.example_dataset import register
 
 NOW_US = T0_US + 1_000_000
 
@@ -172,6 +174,26 @@ def test_a_torn_tail_is_no_fault_and_corrupt_lines_are(tmp_path: Path) -> None:
     found = doctor.journal(layout)
     assert told(found, "wrong") == [f"{path} has 1 lines that fail their checksum"]
     assert told(found, "note")[0].startswith("1 segment had corrupt lines, which lie in 000000000000.corrupt")
+
+
+def test_every_journal_that_an_entry_of_the_registry_names_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(monkeypatch, journal="journal_market")
+    with shop(tmp_path) as opened:
+        opened.journal.append([segment.encode_note(1, "connected")])
+        market = Journal(tmp_path, opened.disk, staging=tmp_path, now_ns=1, journal="journal_market")
+        market.append([segment.encode_note(1, "connected")])
+        market.close()
+    layout = opened.layout
+    assert told(doctor.journal(layout), "ok") == ["4 lines, 0.0 MB, all of them whole"]
+    (path,) = segment.segments(layout.journal_dir("journal_market"))
+    path.write_bytes(path.read_bytes()[:-5])
+    with hold(layout.journal_lock("journal_market")):
+        assert well(doctor.journal(layout)), "a recorder is writing it"
+    assert told(doctor.journal(layout), "note") == [f"{path} ends in the middle of a line, as after a crash"]
+    layout.raw_dir("journal_market").chmod(0o777)
+    assert told(doctor.permissions(layout), "wrong")[0].endswith("raw_market (drwxrwxrwx)")
 
 
 @pytest.mark.parametrize(
