@@ -101,6 +101,13 @@ def detect(lines: Sequence[str]) -> Detected | None:
     return Detected(likely[0], header)
 
 
+def time_begun_us(lines: Sequence[str], detected: Detected) -> int | None:
+    """Return the time of the first row among these lines, in µs since 1970 UTC; None if none is a row."""
+    at = 2 if detected.layout is Layout.TRADES else 0
+    rows = (line for line in lines if _ROWS[detected.layout].fullmatch(line))
+    return next((_time_us(line.split(",")[at]) for line in rows), None)
+
+
 def is_header(line: str) -> bool:
     """Return whether a line is the header of the newer files, whatever its capitals and spaces."""
     return ",".join(name.strip() for name in line.lower().replace('"', "").split(",")) == HEADER
