@@ -38,7 +38,7 @@ from recorder.core.event_kinds import EventKind
 from recorder.core.throttling import Pace
 from recorder.core.trade_ids import Spans
 from recorder.disk import Disk
-from recorder.errors import ExchangeError, RecorderError, UsageError
+from recorder.errors import ExchangeError, RecorderError, UnsoundFile, UsageError
 from recorder.history import listed_names
 from recorder.history.contents import Contents, Entry, look_inside
 from recorder.history.listed_names import ListedNames
@@ -106,7 +106,7 @@ def import_history(
         open_archive.opened(layout, Disk(), alone=layout.locks / "import.lock", in_use=in_use) as archive,
     ):
         _import(archive, wanted, inside, results)
-        _finish(inside, results, _apart(archive.coverage, wanted), as_json=as_json, dry_run=dry_run)
+        _finish(inside, results, _apart(archive.coverage, _pairs(wanted, results)), as_json=as_json, dry_run=dry_run)
 
 
 def _names(settings: Config, layout: Layout, members: Sequence[Member], said: Sequence[str]) -> NameBook:
@@ -150,7 +150,7 @@ def _import(archive: TradeArchive, wanted: Sequence[Entry], inside: Contents, re
             try:
                 result = job.member(one.member, one.pair, one.detected, functools.partial(bar.advance, task))
             except RecorderError as error:
-                if not isinstance(error, UsageError):
+                if not isinstance(error, UsageError | UnsoundFile):
                     raise
                 inside.refused.append((str(one.member), str(error)))
                 continue
@@ -158,7 +158,7 @@ def _import(archive: TradeArchive, wanted: Sequence[Entry], inside: Contents, re
             now_us = SystemClock().wall_ns() // 1000
             noted = event(now_us, EventKind.IMPORTED, one.pair, **_detail(one, result))
             segments.add(Branch(EVENTS), EVENTS.build([noted]), segment=None)
-        for pair in dict.fromkeys(one.pair for one in wanted):
+        for pair in _pairs(wanted, results):
             bar.update(task, description=f"{pair}: merging files")
             _tidy(archive, pair)
 
@@ -186,9 +186,14 @@ def _detail(one: Entry, result: MemberResult) -> dict[str, Any]:
     }
 
 
-def _apart(coverage: Coverage, wanted: Sequence[Entry]) -> list[Apart]:
+def _pairs(wanted: Sequence[Entry], results: Mapping[str, MemberResult]) -> list[str]:
+    """Return the pairs of which a member was imported: the files of others may not be sound."""
+    return list(dict.fromkeys(one.pair for one in wanted if str(one.member) in results))
+
+
+def _apart(coverage: Coverage, pairs: Sequence[str]) -> list[Apart]:
     found = []
-    for pair in dict.fromkeys(one.pair for one in wanted):
+    for pair in pairs:
         held: Spans = rim.undisturbed(functools.partial(coverage.spans, pair), f"the files of {pair}")
         if held.first is not None and held.last is not None:
             ids = held.last - held.first + 1 - held.count()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from msgspec import structs
 
@@ -298,12 +298,19 @@ class PairLedger:
         return None if self.spans.last is None else self._times_us[self.spans.last]
 
 
+class _Imported(NamedTuple):
+    """The claim that rows of stored ids come from history files."""
+
+    pair: str
+    ids: Spans
+
+
 class Ledger:
     """The ledger of all pairs."""
 
     def __init__(self) -> None:
         self._pairs: dict[str, PairLedger] = {}
-        self._newer: list[Run | Knowledge] | None = None  # claims since the mark, if one is set
+        self._newer: list[Run | Knowledge | _Imported] | None = None  # claims since the mark, if one is set
 
     def observe(self, run: Run) -> None:
         """Count ``run`` as stored. Only for what is durable: sync, then claim."""
@@ -315,6 +322,8 @@ class Ledger:
         """Count ids of ``pair``, which are stored, as those of rows from history files."""
         if ids:
             self.of(pair).observe_imported(ids)
+            if self._newer is not None:
+                self._newer.append(_Imported(pair, ids))
 
     def observe_all(self, runs: Iterable[Run]) -> None:
         """Count runs, of any pairs and in any order, as stored. Only for what is durable."""
@@ -349,9 +358,15 @@ class Ledger:
                 account.remember(before.memory)  # certified days are never taken back
         self._pairs |= restated
         for claim in newer:
-            if claim.pair in restated:
-                account = restated[claim.pair]
-                account.observe(claim) if isinstance(claim, Run) else account.know(claim)
+            if claim.pair not in restated:
+                continue
+            account = restated[claim.pair]
+            if isinstance(claim, Run):
+                account.observe(claim)
+            elif isinstance(claim, _Imported):
+                account.observe_imported(claim.ids)
+            else:
+                account.know(claim)
 
     def of(self, pair: str) -> PairLedger:
         """Return the ledger of ``pair``; create it if there is none."""

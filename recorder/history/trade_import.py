@@ -110,13 +110,23 @@ class TradeImport:
     ) -> MemberResult:
         """Import one member of ``pair``; ``done`` is called with the bytes read. Return what it had.
 
-        Raises UsageError if the member cannot be read, UnsoundFile if the pair's stored files cannot be trusted,
-        DiskError. What was imported until then stays.
+        A member of a ZIP is checked against its checksum before anything of it is stored. Raises UsageError if it
+        cannot be read, UnsoundFile if the pair's stored files cannot be trusted, DiskError. What was imported until
+        then stays.
         """
+        member.check()
         result = self._result = MemberResult()
         tally = self._merge.tally(pair)
         before = tally.added, tally.compared
-        last_id = 0
+        try:
+            self._read(member, pair, detected, done)
+        finally:  # the rows that wait to be written are of this pair
+            self._merge.finish(pair)
+        result.added, result.compared = tally.added - before[0], tally.compared - before[1]
+        return result
+
+    def _read(self, member: Member, pair: str, detected: Detected, done: Callable[[int], None]) -> None:
+        result, last_id = self._result, 0
         for size, (rows, odd) in _read_ahead(member, pair, detected):
             for line, why in odd:
                 result.odd.add(f"{line[:SHOWN]!r}: {why}")
@@ -129,9 +139,6 @@ class TradeImport:
                     last_id = part["trade_id"][-1].as_py()
                     self._check(pair)
             done(size)
-        self._merge.finish(pair)
-        result.added, result.compared = tally.added - before[0], tally.compared - before[1]
-        return result
 
     def _check(self, pair: str) -> None:
         if (found := self._merge.refused.get(pair)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -210,6 +211,49 @@ def test_imported_rows_make_no_promise_and_open_no_gap(tmp_path: Path, bitcoin: 
     assert ledger.history("BTC/USD", 0) is None
     assert missing_ids.read(data) == {"BTC/USD": []}
     checked(data)
+
+
+def test_a_damaged_member_costs_only_itself_and_nothing_of_it_is_stored(
+    tmp_path: Path, market: Market, bitcoin: Tape, capsys: pytest.CaptureFixture[str]
+) -> None:
+    doge, ids = market.tapes["DOGE/USD"], Span(1, 1_500)
+    content = {"XBTUSD.csv": history_files.trades(bitcoin, ids), "XDGUSD.csv": history_files.trades(doge, ids)}
+    with zipfile.ZipFile(tmp_path / "q.zip", "w", zipfile.ZIP_STORED) as archive:
+        for name, text in content.items():
+            archive.writestr(name, text)
+    whole = (tmp_path / "q.zip").read_bytes()
+    at = whole.index(content["XBTUSD.csv"]) + len(content["XBTUSD.csv"]) - 100
+    (tmp_path / "q.zip").write_bytes(whole[:at] + b"5" + whole[at + 1 :])
+    data = tmp_path / "data"
+    assert run(tmp_path / "q.zip", data=data) == 1
+    assert "download it again" in capsys.readouterr().out
+    assert stored(data) == []
+    assert stored(data, "DOGE/USD") == truth(doge, ids)
+
+
+def test_a_file_that_ends_in_no_line_at_all_leaves_its_rows_to_its_own_pair(
+    tmp_path: Path, market: Market, bitcoin: Tape
+) -> None:
+    doge = market.tapes["DOGE/USD"]
+    (tmp_path / "XBTUSD.csv").write_bytes(history_files.trades(bitcoin, Span(1, 500)) + bytes(3 << 20))
+    (tmp_path / "XDGUSD.csv").write_bytes(history_files.trades(doge, Span(1, 500)))
+    assert run(tmp_path, data=tmp_path / "data") == 1
+    assert stored(tmp_path / "data") == truth(bitcoin, Span(1, 500))[: len(stored(tmp_path / "data"))]
+    assert stored(tmp_path / "data", "DOGE/USD") == truth(doge, Span(1, 500))
+
+
+def test_a_pair_whose_files_are_damaged_is_refused_and_others_are_imported(
+    tmp_path: Path, market: Market, bitcoin: Tape
+) -> None:
+    doge, data = market.tapes["DOGE/USD"], tmp_path / "data"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "XBTUSD.csv").write_bytes(history_files.trades(bitcoin, Span(1, 100)))
+    (tmp_path / "in" / "XDGUSD.csv").write_bytes(history_files.trades(doge, Span(1, 100)))
+    assert run(tmp_path / "in", data=data, pair=["BTC/USD"]) == 0
+    (file,) = Layout(data).trade_files("BTC/USD")
+    file.write_bytes(b"no Parquet")
+    assert run(tmp_path / "in", data=data) == 1
+    assert stored(data, "DOGE/USD") == truth(doge, Span(1, 100))
 
 
 def test_what_is_inside_is_said_and_nothing_is_written(
