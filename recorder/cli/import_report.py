@@ -18,7 +18,7 @@ from recorder.history.trade_import import Examples, MemberResult
 from recorder.kraken import rest_api
 from recorder.kraken.history_files import TIMEFRAMES
 
-ROWS_PER_S: Final = 700_000
+ROWS_PER_S: Final = 600_000
 """Rows that are read and stored in a second, for the estimate of the time (measured, docs/operations.md)."""
 _MINUTE_S: Final = 60
 
