@@ -14,11 +14,16 @@ from recorder.core.model import Trade
 DATA = Path(__file__).parents[2] / "shared" / "data" / "real"
 
 
-def downloaded() -> list[Trade]:
-    """Return 26,921 trades of BTC/USDT of six days of 2023, of which 26 ids in between are missing (PROVENANCE.md)."""
+def real(folder: str) -> Path:
+    """Return a folder of real files, described in its PROVENANCE.md; skip the test where it is absent."""
     if not DATA.is_dir():
         pytest.skip("../shared/data/real is not here")
-    with gzip.open(DATA / "trades_bulk" / "BTC_USDT_2023-11_with_ids.csv.gz", "rt") as file:
+    return DATA / folder
+
+
+def downloaded() -> list[Trade]:
+    """Return 26,921 trades of BTC/USDT of six days of 2023, of which 26 ids in between are missing (PROVENANCE.md)."""
+    with gzip.open(real("trades_bulk") / "BTC_USDT_2023-11_with_ids.csv.gz", "rt") as file:
         return [
             Trade(
                 pair="BTC/USDT",

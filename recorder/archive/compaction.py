@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from recorder.archive import duplicate_files, locks, parquet
 from recorder.archive.datasets import TRADES, Branch, Dataset
-from recorder.archive.footer import Footer, held_runs
+from recorder.archive.footer import Footer, held_runs, joined_imported
 from recorder.archive.integrity import check_columns
 from recorder.archive.layout import Layout, listed, period_of
 from recorder.archive.ordered_merge import Batches, in_order, in_row_order, key
@@ -108,7 +108,8 @@ def compact(archive: TradeArchive, pair: str, *, today: date, now_s: float | Non
             named = runs[0].span.first, runs[-1].span.last
             with replacing(archive.layout, archive.disk, branch, leaf, merged) as built:
                 promise = archive.promise_of(pair, held)
-                footer = Footer(TRADES.name, pair, tuple(runs), promise=promise, archive=archive.id)
+                imported = joined_imported(one for file in merged for one in file.footer.imported)
+                footer = Footer(TRADES.name, pair, tuple(runs), promise=promise, archive=archive.id, imported=imported)
                 rows = file_rows(TRADES, merged, first=first_id)
                 written = parquet.write_stream(rows, TRADES.columns, footer, built, archive.disk, named=named)
                 check_ids(written, ids)

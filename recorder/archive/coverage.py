@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recorder.archive.datasets import TRADES, Branch
+from recorder.archive.footer import imported_spans
 from recorder.archive.integrity import MOVE_BACK, check_place
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import SET_APART, FileFacts, Stamp, read_facts, stamp
@@ -99,6 +100,7 @@ class Coverage:
         """
         held = self.files(pair, anew=True)
         ledger.observe_all(run for file in held for run in file.footer.runs)
+        ledger.observe_imported(pair, imported_spans(file.footer for file in held))
         if (promise := evidence.earliest(*{file.footer.promise for file in held})) is not None:
             for note in evidence.notes(pair, promise):
                 ledger.know(note)

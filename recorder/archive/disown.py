@@ -64,7 +64,10 @@ def disown(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int, reason:
                     left = Spans(part for run in file.footer.runs for part in ids.missing(run.span))
                     if left:
                         runs = tuple(_runs(_rows(file, left), pair))
-                        footer = Footer(TRADES.name, pair, runs, promise=promise, archive=archive.id)
+                        imported = tuple(
+                            one._replace(span=part) for one in file.footer.imported for part in left.within(one.span)
+                        )
+                        footer = Footer(TRADES.name, pair, runs, promise=promise, archive=archive.id, imported=imported)
                         named = runs[0].span.first, runs[-1].span.last
                         written = parquet.write_stream(
                             _rows(file, left), TRADES.columns, footer, built, archive.disk, named=named

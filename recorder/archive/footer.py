@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from recorder.archive import schema_versions
@@ -17,18 +18,30 @@ from recorder.archive.datasets import remedy
 from recorder.archive.schema_versions import WRITER
 from recorder.core.evidence import Promise
 from recorder.core.segment_names import MAIN_JOURNAL, SegmentName
-from recorder.core.trade_ids import Run, Span
+from recorder.core.trade_ids import Run, Span, Spans
 from recorder.errors import UnsoundFile
 from recorder.lazy_imports import pc
 
 FOOTER_KEY: Final = b"recorder"
 _TODAYS: Final = -1
+BULK: Final = "bulk"
+"""The source of rows that come from history files."""
+_DIGITS: Final = 6
+"""Decimals of a second that the archive stores."""
+
+
+class Imported(NamedTuple):
+    """Ids whose rows come from a history file, and how many decimals of a second the times there have at most."""
+
+    span: Span
+    time_digits: int
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
     """The recorder's metadata of a file: ``runs`` and ``promise`` for tables with ids, ``segments`` for those without.
 
+    ``imported`` are those ids of the runs whose rows come from history files, ascending.
     ``archive`` is the id of the archive that wrote the file; files of older releases name none. ``promise`` is that of
     the pair when the file was written, so that its folder keeps it wherever it is moved.
     ``version`` is the schema version of a file that was read; files are always written in the current version.
@@ -41,6 +54,7 @@ class Footer:
     version: int = _TODAYS
     promise: Promise | None = None
     archive: str = ""
+    imported: tuple[Imported, ...] = ()
 
     def __post_init__(self) -> None:
         if self.version == _TODAYS:
@@ -65,6 +79,8 @@ class Footer:
             content["pair"] = self.pair
         if self.runs:
             content["spans"] = [[run.span.first, run.span.last, run.first_us, run.last_us] for run in self.runs]
+        if self.imported:
+            content["imported"] = [[one.span.first, one.span.last, one.time_digits] for one in self.imported]
         if self.segments:
             content["segments"] = _by_journal(self.segments)
         if self.promise is not None:
@@ -86,6 +102,7 @@ class Footer:
                 segments=tuple(_segments(content.get("segments", []))),
                 promise=msgspec.convert(content.get("promise"), Promise | None),
                 archive=msgspec.convert(content.get("archive", ""), str),
+                imported=tuple(_imported(*one) for one in content.get("imported", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:  # of unexpected JSON
             raise UnsoundFile(path, "is none of ours: it carries no footer of this archive", remedy(path)) from error
@@ -129,6 +146,43 @@ def held_runs(table: pa.Table, pair: str) -> tuple[Run, ...]:
         _run(pair, ids[begin].as_py(), ids[end].as_py(), times_us[begin].as_py(), times_us[end].as_py())
         for begin, end in zip(begins, ends, strict=True)
     )
+
+
+def imported_ids(table: pa.Table) -> tuple[Imported, ...]:
+    """Return which ids in a table of trades that is sorted by id come from history files; all with the same digits."""
+    rows = table.select(["trade_id", "time", "source"])
+    if not pc.any(pc.equal(rows["source"], BULK)).as_py():
+        return ()
+    rows = rows.filter(pc.equal(rows["source"], BULK))
+    digits = time_digits(rows["time"])
+    return tuple(Imported(run.span, digits) for run in held_runs(rows, ""))
+
+
+def time_digits(times: pa.ChunkedArray) -> int:
+    """Return how many decimals of a second some times need, 0 to 6."""
+    us = times.cast(pa.int64()).to_numpy()
+    return next(digits for digits in range(_DIGITS + 1) if not np.any(us % 10 ** (_DIGITS - digits)))
+
+
+def joined_imported(parts: Iterable[Imported]) -> tuple[Imported, ...]:
+    """Return disjoint imported ids in ascending order, neighbours with the same digits as one."""
+    found: list[Imported] = []
+    for one in sorted(parts):
+        last = found[-1] if found else None
+        if last is not None and one.span.first == last.span.last + 1 and one.time_digits == last.time_digits:
+            found[-1] = Imported(Span(last.span.first, one.span.last), one.time_digits)
+        else:
+            found.append(one)
+    return tuple(found)
+
+
+def _imported(first_id: int, last_id: int, digits: int) -> Imported:
+    return Imported(Span(first_id, last_id), msgspec.convert(digits, int))
+
+
+def imported_spans(footers: Iterable[Footer]) -> Spans:
+    """Return the ids in some files of a pair that come from history files."""
+    return Spans(one.span for footer in footers for one in footer.imported)
 
 
 def _run(pair: str, first_id: int, last_id: int, first_us: int, last_us: int) -> Run:

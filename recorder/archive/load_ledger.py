@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from recorder.archive import stored_evidence
 from recorder.archive.coverage import Coverage
+from recorder.archive.footer import imported_spans
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout
 from recorder.archive.stored_evidence import StoredEvidence
@@ -112,6 +113,7 @@ def _of_files(account: PairLedger, held: Coverage, *, readable: bool) -> PairLed
         files = undisturbed(lambda: held.files(account.pair), f"the files of {account.pair}")
         for run in (run for file in files for run in file.footer.runs):
             found.observe(run)
+        found.observe_imported(imported_spans(file.footer for file in files))
     for promised in account.promised:  # may still be in the journal only
         found.know(promised)
     return found

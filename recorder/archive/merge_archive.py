@@ -13,13 +13,13 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import integrity, read_trades, stored_evidence, verify_tables
+from recorder.archive import integrity, stored_evidence, verify_tables
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import INSTRUMENTS, TRADES, Branch, Dataset
 from recorder.archive.footer import held_runs
@@ -30,7 +30,7 @@ from recorder.archive.ordered_merge import Batches, in_order, key
 from recorder.archive.parquet import ROW_GROUP, SET_APART, FileFacts, OpenFile, read_facts
 from recorder.archive.segment_tables import Segments
 from recorder.archive.stored_evidence import DatedClaims
-from recorder.archive.trades import TradeArchive
+from recorder.archive.trades import TradeArchive, ids_within, rows_outside
 from recorder.archive.verify_trades import readable_files
 from recorder.core import evidence
 from recorder.core.disk_limits import require
@@ -50,8 +50,14 @@ _BATCH: Final = 32_768
 _STRICT: Final = ("price", "qty", "side", "ord_type")
 """Fields that the exchange reports identically on every interface; a difference is a disagreement."""
 _COMPARED: Final = ["trade_id", "time", *_STRICT, "misc", "source"]
-_DOUBLE_US: Final = 1
+DOUBLE_US: Final = 1
 """REST prints times as doubles, which can differ by a microsecond from those of the stream (API.md 7.3)."""
+
+
+Difference: TypeAlias = tuple[int, str, str, str]
+"""A difference between two rows with the same id: the id, the field, our value, their value."""
+Differences: TypeAlias = Callable[[pa.Table, pa.Table], Iterator[Difference]]
+"""Yields the differences between our rows and their rows of the same ids, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,8 @@ class TradeMerge:
     """Merges trades of another archive, pair by pair: :meth:`add` them, then :meth:`finish` the pair.
 
     Without an ``archive`` to write to, trades are only counted and compared. ``disagreed`` is called with each
-    disagreement. ``tidy`` merges the small files of a pair from time to time. ``room`` measures the archive's disk
+    disagreement, which ``differences`` finds in two tables of the same ids. ``at_once`` rows are written together.
+    ``tidy`` merges the small files of a pair from time to time. ``room`` measures the archive's disk
     before each file is written: if space is low, every method that writes raises DiskError, which states how many
     trades were added. ``brought`` are the added ids by pair.
     """
@@ -114,7 +121,11 @@ class TradeMerge:
         disagreed: Callable[[Disagreement], None],
         tidy: Callable[[str], None],
         room: Callable[[], Room],
+        differences: Differences | None = None,
+        at_once: int | None = None,
     ) -> None:
+        self._differences = differences or _differences
+        self._at_once = at_once or APPENDED_ROWS
         self._archive = archive
         self._coverage = archive.coverage if archive is not None else Coverage(layout)
         self._disowned = DatedClaims(layout)
@@ -147,16 +158,16 @@ class TradeMerge:
         theirs = [run.span for run in held_runs(rows, pair)]
         held = self._held(pair)
         if common := Spans(part for span in theirs for part in held.within(span)):
-            self._compare(pair, rows.filter(_within(rows, common)), common, tally)
+            self._compare(pair, rows.filter(ids_within(rows, common)), common, tally)
         if self._archive is None:
             counted = self._counted.setdefault(pair, Spans())
             held = Spans([*held, *counted])
             counted.update(theirs)
         held = Spans([*held, *self._disowned.ids(pair)])
-        fresh = rows.filter(pc.invert(_within(rows, held)))
+        fresh = rows_outside(rows, held)
         if fresh.num_rows:
             self._waiting.append(fresh)
-            if sum(part.num_rows for part in self._waiting) >= APPENDED_ROWS:
+            if sum(part.num_rows for part in self._waiting) >= self._at_once:
                 self._write(pair)
 
     def finish(self, pair: str) -> None:
@@ -177,7 +188,7 @@ class TradeMerge:
             self.tally(pair).added += rows.num_rows
             return
         self._require_room(pair)
-        added = self._archive.append(pair, list(read_trades.of_rows(rows, pair)))
+        added = self._archive.append_rows(pair, rows)
         self.brought.setdefault(pair, Spans()).update(added)
         self.tally(pair).added += added.count()
         self._written += 1
@@ -210,7 +221,7 @@ class TradeMerge:
         ids = theirs["trade_id"].combine_chunks()
         ours = undisturbed(lambda: self._ours(pair, ids, common), f"the files of {pair}")
         tally.compared += theirs.num_rows
-        for trade_id, field, one, other in _differences(ours, theirs):
+        for trade_id, field, one, other in self._differences(ours, theirs):
             tally.disagreements += 1
             self._disagreed(Disagreement(pair, trade_id, field, one, other))
 
@@ -242,16 +253,6 @@ def _each_once(rows: pa.Table) -> pa.Table:
     return rows if fresh.all() else rows.filter(pa.array(fresh))
 
 
-def _within(rows: pa.Table, spans: Spans) -> pa.Array:
-    """Return for each row whether its id is in the spans."""
-    if not spans:
-        return pa.array(np.zeros(rows.num_rows, np.bool_))
-    ids = rows["trade_id"].to_numpy()
-    firsts, lasts = (np.array(edges) for edges in zip(*((span.first, span.last) for span in spans), strict=True))
-    at = np.searchsorted(firsts, ids, side="right") - 1
-    return pa.array((at >= 0) & (ids <= lasts[at]))
-
-
 def _rows_of(facts: FileFacts, ids: pa.Array, common: Spans) -> list[pa.Table]:
     """Read the rows with these ids from one of our files: only the row groups that may have some."""
     with OpenFile(facts.path) as file:
@@ -261,14 +262,23 @@ def _rows_of(facts: FileFacts, ids: pa.Array, common: Spans) -> list[pa.Table]:
         return [rows.filter(pc.is_in(rows["trade_id"], value_set=ids)) for rows in parts]
 
 
-def _differences(ours: pa.Table, theirs: pa.Table) -> Iterator[tuple[int, str, str, str]]:
-    """Yield (id, field, our value, their value) where rows with the same id differ in a field that should be equal."""
+def _differences(ours: pa.Table, theirs: pa.Table) -> Iterator[Difference]:
+    """Yield where rows with the same id differ in a field that should be equal."""
     same_way = pc.equal(ours["source"], theirs["source"])
-    apart_us = pc.abs(pc.subtract(ours["time"].cast(pa.int64()), theirs["time"].cast(pa.int64())))
-    wrong = {name: pc.not_equal(ours[name], theirs[name]) for name in _STRICT}
-    wrong["time"] = pc.greater(apart_us, pc.if_else(same_way, 0, _DOUBLE_US))
+    late = pc.greater(apart_us(ours, theirs), pc.if_else(same_way, 0, DOUBLE_US))
     # The stream does not report this field.
-    wrong["misc"] = pc.and_(same_way, pc.not_equal(ours["misc"], theirs["misc"]))
+    misc = pc.and_(same_way, pc.not_equal(ours["misc"], theirs["misc"]))
+    yield from differences(ours, theirs, time=late, misc=misc)
+
+
+def apart_us(ours: pa.Table, theirs: pa.Table) -> pa.ChunkedArray:
+    """Return how far apart the times of the rows are, in µs."""
+    return pc.abs(pc.subtract(ours["time"].cast(pa.int64()), theirs["time"].cast(pa.int64())))
+
+
+def differences(ours: pa.Table, theirs: pa.Table, **others: pa.ChunkedArray) -> Iterator[Difference]:
+    """Yield where rows with the same id differ in a field that is the same on every interface, or in ``others``."""
+    wrong = {name: pc.not_equal(ours[name], theirs[name]) for name in _STRICT} | others
     for field, differs in wrong.items():
         for index in pc.indices_nonzero(differs.combine_chunks()).to_pylist():
             trade_id = ours["trade_id"][index].as_py()

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from recorder.archive import ordered_merge
 from recorder.archive.coverage import Coverage
+from recorder.archive.footer import BULK
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import SET_APART, FileFacts, OpenFile
 from recorder.archive.schema import TRADES
@@ -20,7 +21,6 @@ from recorder.core.trade_ids import Span
 from recorder.disk import undisturbed
 
 _BATCH: Final = 50_000
-_BULK: Final = "bulk"
 
 
 def trades(layout: Layout, pair: str) -> Iterator[Trade]:
@@ -73,7 +73,7 @@ def recorded(coverage: Coverage, pair: str, trade_id: int) -> bool:
     StorageError if files keep changing.
     """
     try:
-        return undisturbed(lambda: _source(coverage, pair, trade_id), f"the files of {pair}") != _BULK
+        return undisturbed(lambda: _source(coverage, pair, trade_id), f"the files of {pair}") != BULK
     except SET_APART:
         return True
 

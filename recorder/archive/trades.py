@@ -7,18 +7,19 @@ stored or disowned is not new.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive import archive_id, locks, parquet
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import TRADES, Branch
-from recorder.archive.footer import Footer, held_runs
+from recorder.archive.footer import Footer, held_runs, imported_ids
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import FileFacts, OpenFile
 from recorder.archive.read_trades import of_rows
@@ -79,6 +80,23 @@ class TradeArchive:
                 added.update(run.span for run in written.runs)
         return added
 
+    def append_rows(self, pair: str, rows: pa.Table) -> Spans:
+        """Add rows, ascending in id and each id once, as :meth:`append` adds trades; return the ids added, durable.
+
+        They have the columns of the table, and fit it. Made for millions: no row becomes an object.
+        """
+        _check_name(pair)
+        with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
+            files, added = self.coverage.files(pair), Spans()
+            held = Spans(run.span for file in files for run in file.footer.runs)
+            held.update(self.claimed.ids(pair))
+            promise = self.promise_of(pair, files)
+            for year, part in _tables_by_year(rows_outside(rows, held)):
+                for start in range(0, part.num_rows, MAX_ROWS):
+                    written = self._write_table(pair, year, part.slice(start, MAX_ROWS), promise)
+                    added.update(run.span for run in written.runs)
+        return added
+
     def promise_of(self, pair: str, files: Iterable[FileFacts]) -> Promise | None:
         """Return the promise of ``pair`` according to the writer and to its files."""
         return evidence.earliest(self.promised(pair), *{file.footer.promise for file in files})
@@ -128,10 +146,14 @@ class TradeArchive:
             table = trades_table(rows)
         except REFUSED as error:
             raise Unstorable(f"a trade of {pair} does not fit the archive's schema: {error}") from error
+        return self._write_table(pair, year, table, promise)
+
+    def _write_table(self, pair: str, year: int, table: pa.Table, promise: Promise | None) -> Footer:
         directory = self.layout.year_dir(pair, year)
         self.disk.make_dir(directory)
-        footer = Footer(TRADES.name, pair, held_runs(table, pair), promise=promise, archive=self.id)
-        named = rows[0].trade_id, rows[-1].trade_id
+        runs = held_runs(table, pair)
+        footer = Footer(TRADES.name, pair, runs, promise=promise, archive=self.id, imported=imported_ids(table))
+        named = runs[0].span.first, runs[-1].span.last
         written = parquet.write_new(table, footer, directory, self.disk, named=named, staged_in=self.staging)
         self.coverage.add_file(pair, written)
         return footer
@@ -168,6 +190,37 @@ def _by_year(trades: Sequence[Trade]) -> list[tuple[int, Sequence[Trade]]]:
     for trade in trades:
         years.setdefault(_year(trade.time_us), []).append(trade)
     return [(year, years[year]) for year in sorted(years)]
+
+
+def _tables_by_year(rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    """Split rows by the UTC year of their time, keeping their order."""
+    if not rows.num_rows:
+        return
+    ends = pc.min_max(rows["time"].cast(pa.int64())).as_py()
+    first, last = _year(ends["min"]), _year(ends["max"])
+    if first == last:
+        yield first, rows
+        return
+    years = pc.year(rows["time"])
+    for year in sorted(pc.unique(years).to_pylist()):
+        yield year, rows.filter(pc.equal(years, year))
+
+
+def rows_outside(rows: pa.Table, spans: Spans) -> pa.Table:
+    """Return the rows, ascending in id, whose ids are not in the spans: without a copy if that is all of them."""
+    if not rows.num_rows or not spans.within(Span(rows["trade_id"][0].as_py(), rows["trade_id"][-1].as_py())):
+        return rows
+    return rows.filter(pc.invert(ids_within(rows, spans)))
+
+
+def ids_within(rows: pa.Table, spans: Spans) -> pa.Array:
+    """Return for each row whether its id is in the spans."""
+    if not spans:
+        return pa.array(np.zeros(rows.num_rows, np.bool_))
+    ids = rows["trade_id"].to_numpy()
+    firsts, lasts = (np.array(edges) for edges in zip(*((span.first, span.last) for span in spans), strict=True))
+    at = np.searchsorted(firsts, ids, side="right") - 1
+    return pa.array((at >= 0) & (ids <= lasts[at]))
 
 
 def _year(time_us: int) -> int:

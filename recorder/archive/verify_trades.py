@@ -26,7 +26,7 @@ import pyarrow as pa
 from recorder.archive import duplicate_files, integrity
 from recorder.archive.datasets import TRADES, Branch, remedy
 from recorder.archive.digest_text import digest_text
-from recorder.archive.footer import held_runs
+from recorder.archive.footer import held_runs, imported_ids, imported_spans
 from recorder.archive.footer_claims import FooterClaims
 from recorder.archive.integrity import ALL_DAYS, Days, Finding, parquet_in
 from recorder.archive.layout import Layout, period_of, size_of
@@ -35,7 +35,7 @@ from recorder.archive.parquet import SET_APART, OpenFile
 from recorder.core import evidence
 from recorder.core.certificate import DAY_US, DayRows
 from recorder.core.evidence import Promise
-from recorder.core.trade_ids import Run, joined
+from recorder.core.trade_ids import Run, Spans, joined
 from recorder.disk import names_in
 from recorder.errors import UnsoundFile
 
@@ -155,6 +155,7 @@ def _side_by_side(chosen: Iterable[OpenFile]) -> int:
 def _rows(file: OpenFile, size: int, done: Callable[[int], None]) -> Iterator[pa.Table]:
     """Yield the rows of a file, checked against its footer and its place. Raises UnsoundFile, UnreadableFile."""
     runs: list[Run] = []
+    imported = Spans()
     reported = 0
     path, footer, bytes_of = file.path, file.footer, file.facts.size
     branch = Branch(TRADES, footer.pair)
@@ -167,6 +168,7 @@ def _rows(file: OpenFile, size: int, done: Callable[[int], None]) -> Iterator[pa
                     _continue(runs, run, path)
                 integrity.check_period(rows, branch, path.parent, path)
                 claims.add(stored)
+                imported.update(one.span for one in imported_ids(stored))
             share = bytes_of * rows.num_rows // file.rows
             reported += share
             done(share)
@@ -174,6 +176,8 @@ def _rows(file: OpenFile, size: int, done: Callable[[int], None]) -> Iterator[pa
         claims.check()
     if tuple(runs) != footer.runs:
         raise UnsoundFile(path, _differs(runs, footer.runs), remedy(path))
+    if imported != imported_spans([footer]):
+        raise UnsoundFile(path, "names other ids than its rows as those from history files", remedy(path))
     done(bytes_of - reported)
 
 

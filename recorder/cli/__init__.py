@@ -37,6 +37,7 @@ VERBS: Final = (
     "gaps",
     "verify",
     "merge",
+    "import",
     "disown",
     "release",
     "status",
@@ -52,6 +53,8 @@ VERBS: Final = (
 )
 
 
+_MODULES: Final = {"import": "import_history"}
+"""Modules and functions that cannot have the name of their verb."""
 _SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 
 
@@ -93,19 +96,21 @@ class _Verbs(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002
         if cmd_name not in VERBS:
             return None
+        if cmd_name in {"run", "import"}:
+            # Arrow's own allocator never returns the peak memory of each thread. It is chosen once, when pyarrow is
+            # loaded.
+            os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         if cmd_name == "run":
             # By default it would end the process before SIGHUP means "reload". It may also arrive while modules are
             # loaded.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            # Arrow's own allocator never returns the peak memory of each thread. It is chosen once, when pyarrow is
-            # loaded.
-            os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
             if not sys.stderr.isatty():
                 _load_structlog_without_rich()
+        name = _MODULES.get(cmd_name, cmd_name)
         with _loading():
-            module = importlib.import_module(f"recorder.cli.{cmd_name}")
+            module = importlib.import_module(f"recorder.cli.{name}")
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        single.command(cmd_name, cls=_Verb, context_settings=_SETTINGS)(getattr(module, cmd_name))
+        single.command(cmd_name, cls=_Verb, context_settings=_SETTINGS)(getattr(module, name))
         return typer.main.get_command(single)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401

@@ -34,6 +34,8 @@ class EventKind(StrEnum):
     """Ids between two stored ones are missing."""
     HOLE_CLOSED = "hole_closed"
     """Ids that were missing are stored, or known to be void."""
+    IMPORTED = "imported"
+    """A member of Kraken's history files was imported."""
     VOID = "void"
     """The exchange itself does not have some ids."""
     UNREADABLE = "unreadable"

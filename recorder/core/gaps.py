@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
 
+from msgspec import structs
+
 from recorder.core.absent_ids import NOTHING, AbsentIds
 from recorder.core.evidence import Confirmed, Promise
 from recorder.core.trade_ids import NO_IDS, Gap, Run, Span, Spans, joined
@@ -127,6 +129,34 @@ def open_gaps(
         for piece in certified.within(part)
     ]
     return sorted([*gaps, *beyond], key=_span) if beyond else gaps
+
+
+def wanted(gaps: Iterable[Gap], stored: Spans, imported: Spans, promise: Promise | None, certified: Spans) -> list[Gap]:
+    """Return the gaps without what only opened because rows were ``imported`` from history files.
+
+    An import adds ids far below the others, and all between would be missing: a hundred million that nobody asked for.
+    So of the gaps in ``stored`` ids those count that would be there without the import: between ids that the exchange
+    sent, above the anchor of the promise, or once ``certified``.
+    """
+    if not imported:
+        return list(gaps)
+    sent = Spans(part for span in stored for part in imported.missing(span))
+    kept: list[Gap] = []
+    for gap in gaps:
+        between = sent.first is not None and sent.last is not None and sent.first < gap.span.first < sent.last
+        if between or _is_promised(gap, promise):
+            kept.append(gap)
+        else:
+            kept += (structs.replace(gap, span=part) for part in certified.within(gap.span))
+    return kept
+
+
+def _is_promised(gap: Gap, promise: Promise | None) -> bool:
+    if promise is None:
+        return False
+    if promise.after_id is not None:
+        return gap.span.first > promise.after_id
+    return gap.after_us is not None and gap.after_us >= promise.time_us
 
 
 def _span(gap: Gap) -> Span:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from msgspec import structs
 
@@ -32,7 +32,7 @@ from recorder.core.evidence import (
     Unreadable,
     Void,
 )
-from recorder.core.gaps import Gaps, open_gaps
+from recorder.core.gaps import Gaps, open_gaps, wanted
 from recorder.core.model import Trade
 from recorder.core.plausibility import is_before, is_far_gap
 from recorder.core.trade_ids import NO_IDS, Gap, Run, Span, Spans, joined, runs_of
@@ -62,7 +62,8 @@ class PairLedger:
     stored. A stored id is never void, unreadable, disowned or ``parked``. ``shown_id`` is the highest id that REST has
     shown in this run, whether it is stored yet or not; ``aside_us`` is the time of the newest trade that REST has shown
     and that was later than everything stored; ``memory`` is what was certified. ``damaged`` ids are in damaged files:
-    they are missing, and not requested as long as these files may be repaired.
+    they are missing, and not requested as long as these files may be repaired. Rows of ``imported`` ids come from
+    history files: they are stored like all others, but what lies between them and others is history, not missing.
     """
 
     def __init__(self, pair: str) -> None:
@@ -72,6 +73,7 @@ class PairLedger:
         self.unreadable = Spans()
         self.parked = Spans()
         self.damaged = Spans()
+        self.imported = Spans()
         self.shown_id = 0
         self.memory = CertifiedHistory()
         self.aside_us = 0
@@ -113,6 +115,12 @@ class PairLedger:
         if len(times) > 2 * len(self.spans) + 64:  # inner ids accumulate as gaps close; sweep now and then
             edges = {edge for held in self.spans for edge in (held.first, held.last)}
             self._times_us = {edge: time_us for edge, time_us in times.items() if edge in edges}
+
+    def observe_imported(self, ids: Spans) -> None:
+        """Add ids whose rows come from history files; they are observed as stored, too."""
+        if any(not self.imported.covers(span) for span in ids):
+            self.imported.update(ids)
+            self._gaps = None
 
     def know(self, known: Knowledge) -> None:
         """Add evidence, in any order."""
@@ -191,7 +199,9 @@ class PairLedger:
         """
         if self._gaps is None:
             runs, absent = self.runs(), self.absent().ids()
-            self._gaps = tuple(open_gaps(self.pair, runs, absent, self.promise, self.memory.every()))
+            certified = self.memory.every()
+            gaps = open_gaps(self.pair, runs, absent, self.promise, certified)
+            self._gaps = tuple(wanted(gaps, self.spans, self.imported, self.promise, certified))
             self._far_gaps = tuple(filter(is_far_gap, self._gaps))
             self._given_up = self.memory.given_up(runs, absent)
         return self._gaps
@@ -238,10 +248,27 @@ class PairLedger:
         For the anchor of a promise that is the time of the promise: what follows was made later. None if nothing is
         known.
         """
-        last_id, promise = self.spans.last, self.promise
+        (_, last_id), promise = self._sent(), self.promise
         if promise is not None and promise.after_id is not None and (last_id is None or last_id < promise.after_id):
             return promise.after_id, promise.time_us
         return None if last_id is None else (last_id, self._times_us[last_id])
+
+    def first_sent(self) -> int | None:
+        """Return the lowest id of the ids that the exchange sent and of imported ones that join them; None for none."""
+        return self._sent()[0]
+
+    def _sent(self) -> tuple[int | None, int | None]:
+        """Return the ends of the lowest and the highest span with an id that the exchange sent, or that is promised.
+
+        None for none. Imported ids count only where they join such ids.
+        """
+        if not self.imported:
+            return self.spans.first, self.spans.last
+        anchor = None if self.promise is None else self.promise.after_id
+        sent = [
+            span for span in self.spans if not self.imported.covers(span) or (anchor is not None and span.last > anchor)
+        ]
+        return (sent[0].first, sent[-1].last) if sent else (None, None)
 
     def complete_until_us(self) -> int | None:
         """Return until when it is known that nothing came after :meth:`newest`; None if nothing is known.
@@ -271,18 +298,32 @@ class PairLedger:
         return None if self.spans.last is None else self._times_us[self.spans.last]
 
 
+class _Imported(NamedTuple):
+    """The claim that rows of stored ids come from history files."""
+
+    pair: str
+    ids: Spans
+
+
 class Ledger:
     """The ledger of all pairs."""
 
     def __init__(self) -> None:
         self._pairs: dict[str, PairLedger] = {}
-        self._newer: list[Run | Knowledge] | None = None  # claims since the mark, if one is set
+        self._newer: list[Run | Knowledge | _Imported] | None = None  # claims since the mark, if one is set
 
     def observe(self, run: Run) -> None:
         """Count ``run`` as stored. Only for what is durable: sync, then claim."""
         self.of(run.pair).observe(run)
         if self._newer is not None:
             self._newer.append(run)
+
+    def observe_imported(self, pair: str, ids: Spans) -> None:
+        """Count ids of ``pair``, which are stored, as those of rows from history files."""
+        if ids:
+            self.of(pair).observe_imported(ids)
+            if self._newer is not None:
+                self._newer.append(_Imported(pair, ids))
 
     def observe_all(self, runs: Iterable[Run]) -> None:
         """Count runs, of any pairs and in any order, as stored. Only for what is durable."""
@@ -317,9 +358,15 @@ class Ledger:
                 account.remember(before.memory)  # certified days are never taken back
         self._pairs |= restated
         for claim in newer:
-            if claim.pair in restated:
-                account = restated[claim.pair]
-                account.observe(claim) if isinstance(claim, Run) else account.know(claim)
+            if claim.pair not in restated:
+                continue
+            account = restated[claim.pair]
+            if isinstance(claim, Run):
+                account.observe(claim)
+            elif isinstance(claim, _Imported):
+                account.observe_imported(claim.ids)
+            else:
+                account.know(claim)
 
     def of(self, pair: str) -> PairLedger:
         """Return the ledger of ``pair``; create it if there is none."""
@@ -343,7 +390,7 @@ class Ledger:
         gaps. For a pair without any trade nothing is known to be missing.
         """
         account = self.of(pair)
-        first = account.spans.first
+        first = account.first_sent()
         if (
             account.renumbered is not None
             or first is None

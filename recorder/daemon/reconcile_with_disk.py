@@ -23,6 +23,7 @@ from recorder.archive import load_ledger, locks, quarantine, stored_evidence
 from recorder.archive.datasets import EVENTS, TRADES, Branch
 from recorder.archive.event_rows import iso
 from recorder.archive.file_faults import Fault, diagnose
+from recorder.archive.footer import imported_spans
 from recorder.archive.load_ledger import DAMAGE
 from recorder.archive.quarantine import Reason
 from recorder.archive.trades import TradeArchive
@@ -169,6 +170,7 @@ class Reconcile:
             self._due.add(pair)
         new = [run for run in runs if not self._ledger.of(pair).spans.covers(run.span)]
         if new:
+            self._ledger.observe_imported(pair, imported_spans(file.footer for file in files))
             self._ledger.observe_all(new)
             self._planner.hole_seen()
 
@@ -282,6 +284,7 @@ class Reconcile:
             for pair in faults:
                 readable, disk.of(pair).damaged = self._archive.coverage.readable(pair)
                 disk.observe_all(run for file in readable for run in file.footer.runs)
+                disk.observe_imported(pair, imported_spans(file.footer for file in readable))
             for pair in wanted.intersection((*faults, *self._quarantined.pairs())):
                 disk.observe_all(self._waiting(pair))
             return {pair: disk.of(pair) for pair in wanted}

@@ -9,7 +9,7 @@ from recorder.archive import load_ledger
 from recorder.archive.layout import existing
 from recorder.core.absent_ids import AbsentIds
 from recorder.core.evidence import Promise
-from recorder.core.gaps import Gaps
+from recorder.core.gaps import Gaps, wanted
 from recorder.core.ledger import Ledger
 from recorder.core.trade_ids import NO_IDS, Gap, Run, Span, Spans
 from recorder.errors import CorruptFile
@@ -35,23 +35,38 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Ga
         raise CorruptFile(f"{finding.file} {finding.problem}: {finding.remedy}")
     accounts = {pair: ledger.of(pair) for pair in sorted(ledger) if pair not in loaded.damaged}
     return {
-        pair: missing(pair, account.runs(), account.absent(), account.promise, account.memory.every())
+        pair: missing(
+            pair,
+            account.runs(),
+            account.absent(),
+            account.promise,
+            account.memory.every(),
+            imported=account.imported,
+        )
         for pair, account in accounts.items()
         if account.spans or account.promise or account.memory.ids
     }
 
 
 def missing(
-    pair: str, held: Sequence[Run], absent: AbsentIds, promise: Promise | None = None, certified: Spans = NO_IDS
+    pair: str,
+    held: Sequence[Run],
+    absent: AbsentIds,
+    promise: Promise | None = None,
+    certified: Spans = NO_IDS,
+    *,
+    imported: Spans = NO_IDS,
 ) -> list[Gap]:
     """Return the missing and absent ids of a pair, ascending; empty for a pair neither stored nor promised.
 
-    Ids that were ``certified`` are missing wherever they are.
+    Ids that were ``certified`` are missing wherever they are; :func:`wanted` says which beside ``imported`` ones are.
     """
     if not held and promise is None and not certified:
         return []
     gaps = Gaps(pair, held, absent, promise=promise, certified=certified)
-    return sorted([*gaps.between(), *gaps.absent()], key=_ids)
+    stored = Spans(run.span for run in held)
+    between = wanted(gaps.between(), stored, imported, promise, certified)
+    return sorted([*between, *gaps.absent()], key=_ids)
 
 
 def _ids(gap: Gap) -> Span:

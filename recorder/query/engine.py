@@ -5,6 +5,7 @@ Contains the conversion of a relation's columns. Does not know when to retry.
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -45,8 +46,8 @@ SELECT
     make_timestamptz(unnest($first_us::BIGINT[])) AS first_time,
     make_timestamptz(unnest($last_us::BIGINT[])) AS last_time
 """
-_ARCHIVED: Final = """
-CREATE OR REPLACE TABLE recorder_archived AS
+_IDS: Final = """
+CREATE OR REPLACE TABLE recorder_{} AS
 SELECT
     unnest($pairs::VARCHAR[]) AS pair,
     unnest($firsts::BIGINT[]) AS first_id,
@@ -166,7 +167,8 @@ class Engine:
         self._fill("promises", promises, lambda: self._connection.execute(_PROMISES, _promised(promises)))
         # Only files that also hold later rows must be cut to the ids of the snapshot.
         archived = snapshot.archived if len(snapshot.cut_files) > 1 else {}
-        self._fill("archived", archived, lambda: self._connection.execute(_ARCHIVED, _archived(archived)))
+        for name, ids in (("archived", archived), ("imported", snapshot.imported)):
+            self._fill(name, ids, functools.partial(self._connection.execute, _IDS.format(name), _ids(ids)))
         self._fill("tail", snapshot.tail if snapshot.tail.num_rows else 0, lambda: self._load(snapshot.tail))
 
     def _list(self, snapshot: Snapshot) -> None:
@@ -492,8 +494,8 @@ def _promised(promises: Mapping[str, Promise]) -> dict[str, list[Any]]:
     }
 
 
-def _archived(archived: Mapping[str, Spans]) -> dict[str, list[Any]]:
-    every = [(pair, span) for pair, spans in archived.items() for span in spans]
+def _ids(by_pair: Mapping[str, Spans]) -> dict[str, list[Any]]:
+    every = [(pair, span) for pair, spans in by_pair.items() for span in spans]
     return {
         "pairs": [pair for pair, _ in every],
         "firsts": [span.first for _, span in every],

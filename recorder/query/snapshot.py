@@ -39,7 +39,8 @@ class Snapshot:
     ``files`` hold only rows that belong to it; ``cut_files`` hold others too, so only the ids in ``archived`` count
     there. ``tail`` has the trades that were only in the journal, and ``tails`` the journalled rows of tables without
     ids, by name, which may be in the archive as well. ``runs`` are the ids of each pair, over files and tail,
-    and ``promises`` those in their footers, except the files ``unread``; ``pairs`` are those with trades. All lists end
+    and ``promises`` those in their footers, except the files ``unread``, as are the ``imported`` ids, whose rows come
+    from history files; ``pairs`` are those with trades. All lists end
     with the table's empty schema file: an empty list is an error in DuckDB, and one that begins with it is planned
     badly (:mod:`recorder.query.file_order`). ``stamped`` are the files of the tables without ids. ``footers`` have for
     each pair the metadata of its ``files``, where those were read. ``faults`` are the reasons why no file of a pair may
@@ -56,6 +57,7 @@ class Snapshot:
     pairs: tuple[str, ...]
     stamped: TableSnapshot
     promises: Mapping[str, Promise] = field(default_factory=dict)
+    imported: Mapping[str, Spans] = field(default_factory=dict)
     footers: Mapping[str, Mapping[str, Footer]] = field(default_factory=dict)
     faults: Mapping[str, Fault] = field(default_factory=dict)
     refused: Mapping[str, Fault] = field(default_factory=dict)
@@ -175,7 +177,9 @@ class Snapshots:
         moment = self._moment([list(files.footers) for files in found.values()], faults, known, tables)
         footers = {name: files.footers for name, files in found.items()}
         promises = _promises(found)
-        return replace(moment, archived=archived, tail=tail, runs=runs, promises=promises, footers=footers, tails=tails)
+        imported = {name: files.imported for name, files in found.items() if files.imported}
+        moment = replace(moment, promises=promises, imported=imported)
+        return replace(moment, archived=archived, tail=tail, runs=runs, footers=footers, tails=tails)
 
     def _tails(self, tables: Collection[Dataset]) -> dict[str, pa.Table]:
         """Return what the journal has of ``tables``, and of events, which tell which trades are missing."""

@@ -14,14 +14,14 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
 from recorder.archive import duplicate_files
 from recorder.archive.datasets import NO_PARTITION, TRADES, Branch
-from recorder.archive.footer import Footer
+from recorder.archive.footer import Footer, imported_spans
 from recorder.archive.integrity import MOVE_BACK, check_place
 from recorder.archive.layout import existing
 from recorder.archive.parquet import FileFacts, Stamp, read_facts, stamp
@@ -47,7 +47,7 @@ once.
 
 @dataclass(frozen=True, slots=True)
 class PairFiles:
-    """The files of one pair, the metadata of each, and the ids and promises of all.
+    """The files of one pair, the metadata of each, and of all the ids, the promises and the imported ids.
 
     ``stamps`` show whether the files are still those that were read. If something is wrong with one of them there is a
     ``fault``, and the others must not be used either.
@@ -59,6 +59,7 @@ class PairFiles:
     ids: Spans
     promise: Promise | None
     fault: Fault | None = None
+    imported: Spans = field(default_factory=Spans)
 
 
 _NONE: Final = PairFiles({}, {}, (), Spans(), None)
@@ -155,7 +156,8 @@ class TradeFiles:
                 duplicate_files.same_ids((run, Path(path)) for path, footer in footers.items() for run in footer.runs)
             )
         promise = evidence.earliest(*{footer.promise for footer in footers.values()})
-        return PairFiles(stamps, footers, runs, Spans(run.span for run in runs), promise)
+        ids, imported = Spans(run.span for run in runs), imported_spans(footers.values())
+        return PairFiles(stamps, footers, runs, ids, promise, imported=imported)
 
     def _footer(self, pair: str, path: str) -> Footer:
         facts = read_facts(Path(path))

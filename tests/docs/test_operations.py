@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -24,9 +25,10 @@ from recorder.archive import locks, stored_evidence
 from recorder.archive.layout import Layout
 from recorder.archive.open_archive import create
 from recorder.archive.segment_tables import Segments
-from recorder.cli import VERBS, app
+from recorder.cli import VERBS, app, import_history
 from recorder.clock import SystemClock
 from recorder.errors import RecorderError
+from recorder.history.listed_names import ListedNames
 from recorder.journal import segment
 from recorder.ops import archive_status, process_setup
 from recorder.sandbox.ground_truth import compare, read_truth
@@ -40,7 +42,7 @@ from tests.powercut import Unsynced
 DOCUMENT: Final = (REPOSITORY / "docs" / "operations.md").read_text()
 FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE: Final = re.compile(r"`recorder (\w+)((?: [^`]*)?)`")
-INSTALL, HAND, BACK_UP, RESTORE, MOVE, UPGRADE, UNITE, TRY = (
+INSTALL, HAND, BACK_UP, RESTORE, MOVE, UPGRADE, UNITE, TRY, IMPORT = (
     "Install it as a service",
     "Start and stop it by hand",
     "Back it up while it records",
@@ -49,6 +51,7 @@ INSTALL, HAND, BACK_UP, RESTORE, MOVE, UPGRADE, UNITE, TRY = (
     "Upgrade it",
     "Unite two archives",
     "Try it without Kraken",
+    "Import the past",
 )
 HOST: Final = re.compile(r"(?<!\S)(\"?)/(opt|etc|var|backup|mnt)(?=/)|(?<=PATH=)/(opt)")
 """Where a command leaves its folder; here that is below a folder of the test."""
@@ -150,7 +153,7 @@ def test_each_command_of_the_document_is_run_here_or_by_hand() -> None:
         for title, lines in of_sections.items()
         if not all(by_hand(command) for line in lines for command in line.split(" && "))
     }
-    assert run_here == {INSTALL, HAND, BACK_UP, RESTORE, MOVE, UPGRADE, UNITE, TRY}
+    assert run_here == {INSTALL, HAND, BACK_UP, RESTORE, MOVE, UPGRADE, UNITE, TRY, IMPORT}
     everything = [command for lines in of_sections.values() for line in lines for command in line.split(" && ")]
     assert {begins for begins in BY_HAND if not any(command.startswith(begins) for command in everything)} == set()
 
@@ -359,6 +362,23 @@ def test_it_moves_to_another_disk(host: Host) -> None:
     host.run(commands(section(MOVE))[4], at=host.root)
     assert list(host.home.iterdir()) == []  # where the disk is mounted now
     assert host.home.with_name("kraken-recorder.old").joinpath("data").is_dir()
+
+
+def test_the_past_is_imported(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def listed(*_: object) -> ListedNames:
+        return ListedNames({"XBTUSD": "BTC/USD"}, frozenset())
+
+    monkeypatch.setattr(import_history, "_listed", listed)
+    dry, real = commands(section(IMPORT))
+    row = "90250.1,0.00012,1767225600.123456,b,l,,{}\n"
+    with zipfile.ZipFile(host.home / shlex.split(dry)[2], "w") as archive:
+        archive.writestr("XBTUSD.csv", "".join(row.format(number) for number in range(1, 11)))
+    (said,) = host.run(dry)
+    assert "BTC/USD" in said
+    assert not host.data.exists()
+    host.run(real)
+    (held,) = archive_status.read(host.data)
+    assert (held.pair, held.rows, held.holes) == ("BTC/USD", 10, ())
 
 
 def test_two_archives_are_united(host: Host) -> None:

@@ -105,7 +105,7 @@ def real(row: dict[str, str]) -> Trade:
     price, qty = Decimal(row["price"]), Decimal(row["amount"])
     side = "buy" if row["side"] == "buy" else "sell"
     time_us = int(row["timestamp_ms"]) * 1000
-    return Trade(TETHER, int(row["id"]), time_us, price, qty, side, "limit", "", "bulk", None)  # type: ignore[arg-type]
+    return Trade(TETHER, int(row["id"]), time_us, price, qty, side, "limit", "", "rest", None)  # type: ignore[arg-type]
 
 
 @needs_shared

@@ -1,0 +1,123 @@
+"""What ``recorder import`` prints: what is inside before, and what became of it after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from rich import box
+from rich.table import Table
+
+from recorder.archive.event_rows import iso
+from recorder.cli.screen import Screen, echo, text
+from recorder.cli.status import counted
+from recorder.history.contents import Contents, Entry
+from recorder.history.trade_import import Examples, MemberResult
+from recorder.kraken import rest_api
+from recorder.kraken.history_files import TIMEFRAMES
+
+ROWS_PER_S: Final = 600_000
+"""Rows that are read and stored in a second, for the estimate of the time (measured, docs/operations.md)."""
+_MINUTE_S: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Ids of a pair that are missing between imported trades and the others."""
+
+    pair: str
+    ids: int
+
+    @property
+    def requests(self) -> int:
+        """The requests that fetch them."""
+        return -(-self.ids // rest_api.PAGE_LIMIT)
+
+
+def print_inside(inside: Contents) -> None:
+    """Print what is inside, before it is read."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("pair", "layout", "from", "rows, about", "file"):
+        table.add_column(heading, justify="right" if heading.startswith("rows") else "left", no_wrap=True)
+    for one in inside.members:
+        pair = f"{one.pair} (by its name)" if one.split else one.pair
+        begins = "" if one.begins_us is None else iso(one.begins_us)[: len("2025-11-10")]
+        table.add_row(text(pair), one.layout, begins, f"{one.rows:,}", text(str(one.member)))
+    Screen().print_table(table)
+    rows = sum(one.rows for one in inside.members if one.has_ids)
+    left = sum(1 for one in inside.members if not one.has_ids)
+    minutes = max(1, round(rows / ROWS_PER_S / _MINUTE_S))
+    echo(f"about {rows:,} trades with ids to import: some {counted(minutes, 'minute')}")
+    if left:
+        echo(f"{counted(left, 'file')} of trades without ids, or of candles: this release does not import them")
+    for name, why in inside.left:
+        echo(f"{name} is left out: {why}")
+
+
+def print_results(inside: Contents, results: Mapping[str, MemberResult], apart: Sequence[Apart]) -> None:
+    """Print what became of each member."""
+    if results:
+        _print_counts([one for one in inside.members if str(one.member) in results], results)
+    for name, result in results.items():
+        for kind, examples in (("differs", result.differing), ("time", result.apart), ("odd line", result.odd)):
+            _print_examples(f"{name}: {kind}", examples)
+    for gap in apart:
+        echo(
+            f"{gap.pair}: {gap.ids:,} ids are not stored between imported and other trades; they are history, and only "
+            f"fetched if you ask: {gap.requests:,} requests by `recorder backfill` or `trades.backfill_from`"
+        )
+    for name, why in inside.refused:
+        Screen().print(text(f"{name} was refused: {why}", "red"), soft_wrap=True)
+
+
+def _print_counts(entries: Sequence[Entry], results: Mapping[str, MemberResult]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("pair", "rows", "added", "stored before", "differ", "odd lines", "file"):
+        table.add_column(heading, justify="left" if heading in {"pair", "file"} else "right", no_wrap=True)
+    for one in entries:
+        result = results[str(one.member)]
+        differ, odd = result.differing.count + result.apart.count, result.odd.count
+        table.add_row(
+            text(one.pair),
+            *(f"{count:,}" for count in (result.rows, result.added, result.compared)),
+            text(f"{differ:,}", "red" if differ else ""),
+            text(f"{odd:,}", "yellow" if odd else ""),
+            text(str(one.member)),
+        )
+    Screen().print_table(table)
+
+
+def _print_examples(what: str, examples: Examples) -> None:
+    for one in examples.first:
+        Screen().print(text(f"{what}: {one}", "red"), soft_wrap=True)
+    if examples.count > len(examples.first):
+        echo(f"{what}: and {examples.count - len(examples.first):,} more")
+
+
+def print_json(inside: Contents, results: Mapping[str, MemberResult], apart: Sequence[Apart], *, dry_run: bool) -> None:
+    """Print all of it as one JSON object."""
+    members = [
+        {
+            "file": str(one.member.file),
+            "member": one.member.path,
+            "pair": one.pair,
+            "pair_by_name_only": one.split,
+            "layout": one.detected.layout.value,
+            "timeframe": None if one.member.name.minutes is None else TIMEFRAMES.get(one.member.name.minutes),
+            "bytes": one.member.size,
+            "rows_about": one.rows,
+            "begins": None if one.begins_us is None else iso(one.begins_us),
+            "result": asdict(results[str(one.member)]) if str(one.member) in results else None,
+        }
+        for one in inside.members
+    ]
+    report = {
+        "dry_run": dry_run,
+        "members": members,
+        "left_out": [{"file": name, "reason": why} for name, why in inside.left],
+        "refused": [{"file": name, "reason": why} for name, why in inside.refused],
+        "not_stored_between": [{"pair": one.pair, "ids": one.ids, "requests": one.requests} for one in apart],
+    }
+    echo(json.dumps(report, indent=2, ensure_ascii=False))

@@ -1,0 +1,204 @@
+"""Members: the CSV files in what a user downloaded, be it a ZIP, a folder with ZIPs and CSVs in it, or one CSV.
+
+A ZIP is never unpacked: its members are inflated as they are read, in constant memory. What cannot be read is refused
+with what to do instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from recorder.errors import UsageError
+from recorder.kraken.history_files import MemberName, member_name
+
+BLOCK_BYTES: Final = 1 << 20
+"""Bytes of lines that are read at once. Reading as columns takes 15 times as much memory, and larger blocks no less
+time."""
+LONGEST_LINE: Final = 1 << 20
+"""A line longer than this is none of a history file; memory stays bounded."""
+HEAD_BYTES: Final = 16_384
+"""Bytes at the beginning of a member by which its layout and the length of its rows are told."""
+_WRAP: Final = 1 << 32
+"""The Finder writes no ZIP64: in its files above 4 GB all offsets are modulo this."""
+_LOCAL: Final = b"PK\x03\x04"
+_LOCAL_BYTES: Final = 30
+_ENCRYPTED: Final = 1
+_UNPACK: Final = "unpack it with another program, such as `unzip`, `7z x` or `ditto -x -k`, and import the folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A CSV file: ``path`` inside the ZIP ``file``, or the ``file`` itself where that is None.
+
+    ``size`` is in bytes, unpacked. ``offset`` is where the member begins in a ZIP.
+    """
+
+    file: Path
+    name: MemberName
+    size: int
+    path: str | None = None
+    offset: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}" if self.path is None else f"{self.file}: {self.path}"
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[IO[bytes]]:
+        # Only reads may happen inside: the caller's own errors are not those of a file.
+        try:
+            if self.path is None:
+                with self.file.open("rb") as plain:
+                    yield plain
+            else:
+                with zipfile.ZipFile(self.file) as archive:
+                    info = archive.getinfo(self.path)
+                    _move(info, self.offset)
+                    with archive.open(info) as inflated:
+                        yield inflated
+        except FAULTS as error:
+            raise _refused(str(self), error) from error
+
+    def head(self) -> bytes:
+        """Return the whole lines in the first bytes. Raises UsageError for a member that cannot be read."""
+        with self._opened() as stream:
+            head = stream.read(HEAD_BYTES)
+        return head if len(head) < HEAD_BYTES else head[: _last_end(head)] or head
+
+    def check(self) -> None:
+        """Read a member of a ZIP to its end, where its checksum stands. Raises UsageError if it does not match."""
+        if self.path is not None:
+            with self._opened() as stream:
+                while stream.read(BLOCK_BYTES):
+                    pass
+
+    def blocks(self, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+        """Yield the content, some ``size`` bytes at a time, cut at ends of lines. Raises as :meth:`head` does.
+
+        Whether the content is that of the checksum shows only at the end: :meth:`check` it first.
+        """
+        with self._opened() as stream:
+            rest = b""
+            while piece := stream.read(size):
+                whole = rest + piece
+                end = _last_end(whole)
+                if end:
+                    yield whole[:end]
+                rest = whole[end:]
+                if len(rest) > LONGEST_LINE:
+                    raise UsageError(f"{self} has a line of more than {LONGEST_LINE:,} bytes: it is no history file")
+            if rest:
+                yield rest
+
+
+FAULTS: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+"""What Python raises for a ZIP that is damaged, encrypted or packed in a way that it does not know, and for files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The members of some paths, by pair and time as far as names tell, and what was left out with the reason."""
+
+    members: Sequence[Member]
+    left: Sequence[tuple[str, str]]
+
+
+def find(paths: Iterable[Path]) -> Found:
+    """Return the members in ZIPs, folders and CSVs. Raises UsageError for a path or a ZIP that cannot be read."""
+    members: list[Member] = []
+    left: list[tuple[str, str]] = []
+    for file in dict.fromkeys(file for path in paths for file in _files(path)):
+        if file.suffix.lower() == ".zip":
+            _in_zip(file, members, left)
+        elif (name := member_name(file.name)) is None:
+            left.append((str(file), "its name is not that of a history file, such as XBTUSD.csv or XBTUSD_60.csv"))
+        else:
+            _take(Member(file, name, file.stat().st_size), members, left)
+    return Found(members, left)
+
+
+def _take(member: Member, members: list[Member], left: list[tuple[str, str]]) -> None:
+    if member.size:
+        members.append(member)
+    else:
+        left.append((str(member), "it is empty"))
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the ZIPs and CSVs at a path, in nested folders too, except what macOS adds."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UsageError(f"there is no {path}: name the ZIP, the folder or the CSV that you downloaded")
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in {".zip", ".csv"} and file.is_file())
+    return [file for file in found if "__MACOSX" not in file.parts and not file.name.startswith(".")]
+
+
+def _in_zip(file: Path, members: list[Member], left: list[tuple[str, str]]) -> None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+            offsets = offsets_of(archive, file.stat().st_size)
+    except FAULTS as error:
+        raise _refused(str(file), error) from error
+    for info, offset in zip(infos, offsets, strict=True):
+        name = member_name(info.filename)
+        if info.is_dir() or "__MACOSX" in info.filename:
+            continue
+        if name is None:
+            left.append((f"{file}: {info.filename}", "its name is not that of a history file"))
+        elif info.flag_bits & _ENCRYPTED:
+            raise UsageError(f"{file}: {info.filename} is encrypted: {_UNPACK}")
+        else:
+            _take(Member(file, name, info.file_size, info.filename, offset), members, left)
+
+
+def offsets_of(archive: zipfile.ZipFile, size: int, wrap: int = _WRAP) -> list[int]:
+    """Return where each member of a ZIP of ``size`` bytes begins, also where the offsets are stored modulo ``wrap``.
+
+    Members lie in the order of the directory, so an offset that would lie within the member before it has wrapped. A
+    member that is itself larger than ``wrap`` cannot be followed. Raises BadZipFile if a member is not at its place.
+    """
+    infos, stream = archive.infolist(), archive.fp
+    stored = [info.header_offset for info in infos]
+    if stream is None or all(_begins(stream, offset) for offset in stored):
+        return stored
+    found, end = list[int](), 0
+    for info in infos:
+        offset = info.header_offset % wrap
+        offset += -(-max(0, end - offset) // wrap) * wrap
+        if offset >= size or not _begins(stream, offset):
+            raise zipfile.BadZipFile(f"{info.filename} is not where the directory says, as in ZIPs of the macOS Finder")
+        found.append(offset)
+        end = offset + _LOCAL_BYTES + len(info.filename) + info.compress_size
+    return found
+
+
+def _begins(stream: IO[bytes], offset: int) -> bool:
+    stream.seek(offset)
+    return stream.read(len(_LOCAL)) == _LOCAL
+
+
+def _move(info: zipfile.ZipInfo, offset: int) -> None:
+    if info.header_offset != offset:
+        info.header_offset = offset
+        if hasattr(info, "_end_offset"):  # newer releases of Python check by it that members do not overlap
+            info._end_offset = None  # noqa: SLF001
+
+
+def _refused(what: str, error: Exception) -> UsageError:
+    if isinstance(error, OSError):
+        return UsageError(f"{what} cannot be read: {error.strerror or error}")
+    if isinstance(error, NotImplementedError | RuntimeError):
+        return UsageError(f"{what} is packed in a way that cannot be read here ({error}): {_UNPACK}")
+    return UsageError(f"{what} is damaged or incomplete ({error}): download it again, or {_UNPACK}")
+
+
+def _last_end(content: bytes) -> int:
+    """Return where the last whole line ends."""
+    return max(content.rfind(b"\n"), content.rfind(b"\r")) + 1

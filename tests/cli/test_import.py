@@ -1,0 +1,300 @@
+"""``recorder import``: the sandbox's history files come into the archive exactly once, whatever is wrong with them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from recorder.archive import read_trades, verify_trades
+from recorder.archive.coverage import Coverage
+from recorder.archive.layout import Layout
+from recorder.cli import import_history as module
+from recorder.cli.import_history import import_history
+from recorder.core.ledger import Ledger
+from recorder.core.model import Trade
+from recorder.core.trade_ids import Span
+from recorder.errors import Unavailable, UsageError
+from recorder.history import members, trade_import
+from recorder.history.listed_names import ListedNames
+from recorder.kraken import history_files as lines
+from recorder.ops import missing_ids, process_setup
+from recorder.sandbox import history_files
+from recorder.sandbox.history_files import DEBRIS, Print
+from recorder.sandbox.market import Market
+from recorder.sandbox.tape import MARKET, SELL, Tape
+from tests.archives import writing
+
+ROWS = 3_000
+START_NS = 1_767_225_600_000_000_000
+NAMES = ["XBTUSD=BTC/USD", "XDGUSD=DOGE/USD"]
+
+
+@pytest.fixture(autouse=True)
+def unprepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave this process as it is, since the verb has one of its own, and ask no exchange for its listing."""
+
+    async def unavailable(*_: object) -> ListedNames:
+        raise Unavailable("the exchange is not asked here")
+
+    monkeypatch.setattr(process_setup, "prepare", lambda: None)
+    monkeypatch.setattr(module, "_listed", unavailable)
+
+
+@pytest.fixture(autouse=True)
+def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read and write as many pieces of a small file as of a large one."""
+    monkeypatch.setattr(members.Member.blocks, "__defaults__", (9_999,))
+    monkeypatch.setattr(trade_import, "WRITTEN_ROWS", 700)
+
+
+@pytest.fixture(scope="module")
+def market() -> Market:
+    return Market(start_ns=START_NS, seed=7, rate=10.0, history=ROWS)
+
+
+@pytest.fixture(scope="module")
+def bitcoin(market: Market) -> Tape:
+    return market.tapes["BTC/USD"]
+
+
+def run(*paths: Path, data: Path, said: Sequence[str] = NAMES, **options: Any) -> int:
+    """Run the verb; return its exit code."""
+    given = {"dry_run": False, "as_json": False, "pair": None, **options}
+    try:
+        import_history(list(paths), as_=list(said), data=data, **given)
+    except typer.Exit as ended:
+        return ended.exit_code
+    return 0
+
+
+def truth(tape: Tape, span: Span, time_digits: int = 6) -> list[Trade]:
+    """Return the trades as they were made, in the archive's terms."""
+    unit_ns = 10 ** (9 - time_digits)
+    return [
+        Trade(
+            tape.pair.symbol,
+            trade_id,
+            time_ns // unit_ns * unit_ns // 1000,
+            Decimal(price).scaleb(-tape.price_digits),
+            Decimal(qty).scaleb(-tape.qty_digits),
+            "sell" if mark & SELL else "buy",
+            "market" if mark & MARKET else "limit",
+            "",
+            "bulk",
+            None,
+        )
+        for trade_id, time_ns, price, qty, mark in tape.rows(span)
+    ]
+
+
+def stored(data: Path, pair: str = "BTC/USD") -> list[Trade]:
+    return sorted(read_trades.trades(Layout(data), pair), key=lambda row: row.trade_id)
+
+
+def checked(data: Path, pair: str = "BTC/USD") -> None:
+    """Check that every file of the pair is sound, its footer included."""
+    with ThreadPoolExecutor(1) as pool:
+        assert list(verify_trades.read(Layout(data), pair, pool).findings) == []
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        Print(),
+        Print(header=False, line_end="\r\n"),
+        Print(odd_first_line=True),
+        Print(header=False, odd_first_line=True, time_digits=3),
+        Print(time_digits=9),
+    ],
+)
+def test_every_trade_comes_exactly_once_and_to_the_last_digit(tmp_path: Path, bitcoin: Tape, printed: Print) -> None:
+    ids = Span(1, ROWS)
+    path = history_files.write_zip(
+        tmp_path / "Kraken_Trading_History_Q1_2026.zip",
+        {**DEBRIS, "in/XBTUSD.csv": history_files.trades(bitcoin, ids, printed)},
+    )
+    for _ in range(2):
+        assert run(path, data=tmp_path / "data") == 0
+        assert stored(tmp_path / "data") == truth(bitcoin, ids, min(6, printed.time_digits))
+    files = Coverage(Layout(tmp_path / "data")).files("BTC/USD")
+    digits = {one.time_digits for file in files for one in file.footer.imported}
+    assert digits == {min(6, printed.time_digits)}
+
+
+def test_overlapping_files_in_any_order_beside_recorded_rows(tmp_path: Path, bitcoin: Tape) -> None:
+    data = tmp_path / "data"
+    with writing(data) as written:
+        written.append(recorded(truth(bitcoin, Span(1_000, 1_200))))
+    parts = [Span(900, 2_000), Span(1, 950), Span(1_900, ROWS)]
+    paths = [tmp_path / str(number) / "XBTUSD.csv" for number in range(3)]
+    for path, ids in zip(paths, parts, strict=True):
+        path.parent.mkdir()
+        path.write_bytes(history_files.trades(bitcoin, ids))
+    assert run(*paths, data=data) == 0
+    found = stored(data)
+    assert [row.trade_id for row in found] == list(range(1, ROWS + 1))
+    assert [row.source for row in found[998:1_001]] == ["bulk", "rest", "rest"]
+    assert [(row.price, row.qty, row.time_us) for row in found] == [
+        (row.price, row.qty, row.time_us) for row in truth(bitcoin, Span(1, ROWS))
+    ]
+
+
+def recorded(rows: Sequence[Trade]) -> list[Trade]:
+    return [Trade(*(*(getattr(row, name) for name in Trade.__struct_fields__[:-2]), "rest", None)) for row in rows]
+
+
+def test_an_import_that_was_interrupted_goes_on(tmp_path: Path, bitcoin: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "XBTUSD.csv"
+    path.write_bytes(history_files.trades(bitcoin, Span(1, ROWS)))
+    data, whole = tmp_path / "data", members.Member.blocks
+    lefts = iter(range(4, 20, 3))
+
+    def cut(one: members.Member) -> Iterator[bytes]:
+        yield from itertools.islice(whole(one), next(lefts))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(members.Member, "blocks", cut)
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            run(path, data=data)
+        checked(data)
+    monkeypatch.setattr(members.Member, "blocks", whole)
+    assert run(path, data=data) == 0
+    assert stored(data) == truth(bitcoin, Span(1, ROWS))
+
+
+def test_rows_that_differ_from_stored_ones_are_reported_and_not_written(
+    tmp_path: Path, bitcoin: Tape, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, rows = tmp_path / "data", truth(bitcoin, Span(1, 50))
+    with writing(data) as written:
+        written.append(recorded(rows))
+    text = history_files.trades(bitcoin, Span(1, 50), Print(time_digits=3)).decode().splitlines()
+    text[5] = text[5].replace(",b,", ",?,").replace(",s,", ",b,").replace(",?,", ",s,")
+    seconds = text[9].split(",")[2]
+    text[9] = text[9].replace(seconds, f"{float(seconds) + 5:.3f}")
+    (tmp_path / "XBTUSD.csv").write_text("\n".join(text))
+    capsys.readouterr()
+    assert run(tmp_path / "XBTUSD.csv", data=data, as_json=True) == 1
+    (one,) = json.loads(capsys.readouterr().out)["members"]
+    result = one["result"]
+    assert (result["rows"], result["added"], result["compared"], result["time_digits"]) == (50, 0, 50, 3)
+    assert result["differing"]["count"] == 1
+    assert "5 side" in result["differing"]["first"][0]
+    assert result["apart"]["count"] == 1
+    assert result["apart"]["first"][0].startswith("9: ")
+    assert 4_999_000 <= result["most_apart_us"] <= 5_001_000
+    assert stored(data) == recorded(rows)
+
+
+def test_imported_rows_make_no_promise_and_open_no_gap(tmp_path: Path, bitcoin: Tape) -> None:
+    data = tmp_path / "data"
+    for number, ids in enumerate((Span(1, 100), Span(500, 700))):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "XBTUSD.csv").write_bytes(history_files.trades(bitcoin, ids))
+    assert run(tmp_path, data=data) == 0
+    ledger = Ledger()
+    Coverage(Layout(data)).observe_into(ledger, "BTC/USD")
+    account = ledger.of("BTC/USD")
+    assert account.promise is None
+    assert account.newest() is None
+    assert account.gaps() == ()
+    assert ledger.history("BTC/USD", 0) is None
+    assert missing_ids.read(data) == {"BTC/USD": []}
+    checked(data)
+
+
+def test_a_damaged_member_costs_only_itself_and_nothing_of_it_is_stored(
+    tmp_path: Path, market: Market, bitcoin: Tape, capsys: pytest.CaptureFixture[str]
+) -> None:
+    doge, ids = market.tapes["DOGE/USD"], Span(1, 1_500)
+    content = {"XBTUSD.csv": history_files.trades(bitcoin, ids), "XDGUSD.csv": history_files.trades(doge, ids)}
+    with zipfile.ZipFile(tmp_path / "q.zip", "w", zipfile.ZIP_STORED) as archive:
+        for name, text in content.items():
+            archive.writestr(name, text)
+    whole = (tmp_path / "q.zip").read_bytes()
+    at = whole.index(content["XBTUSD.csv"]) + len(content["XBTUSD.csv"]) - 100
+    (tmp_path / "q.zip").write_bytes(whole[:at] + b"5" + whole[at + 1 :])
+    data = tmp_path / "data"
+    assert run(tmp_path / "q.zip", data=data) == 1
+    assert "download it again" in capsys.readouterr().out
+    assert stored(data) == []
+    assert stored(data, "DOGE/USD") == truth(doge, ids)
+
+
+def test_a_file_that_ends_in_no_line_at_all_leaves_its_rows_to_its_own_pair(
+    tmp_path: Path, market: Market, bitcoin: Tape
+) -> None:
+    doge = market.tapes["DOGE/USD"]
+    (tmp_path / "XBTUSD.csv").write_bytes(history_files.trades(bitcoin, Span(1, 500)) + bytes(3 << 20))
+    (tmp_path / "XDGUSD.csv").write_bytes(history_files.trades(doge, Span(1, 500)))
+    assert run(tmp_path, data=tmp_path / "data") == 1
+    assert stored(tmp_path / "data") == truth(bitcoin, Span(1, 500))[: len(stored(tmp_path / "data"))]
+    assert stored(tmp_path / "data", "DOGE/USD") == truth(doge, Span(1, 500))
+
+
+def test_a_pair_whose_files_are_damaged_is_refused_and_others_are_imported(
+    tmp_path: Path, market: Market, bitcoin: Tape
+) -> None:
+    doge, data = market.tapes["DOGE/USD"], tmp_path / "data"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "XBTUSD.csv").write_bytes(history_files.trades(bitcoin, Span(1, 100)))
+    (tmp_path / "in" / "XDGUSD.csv").write_bytes(history_files.trades(doge, Span(1, 100)))
+    assert run(tmp_path / "in", data=data, pair=["BTC/USD"]) == 0
+    (file,) = Layout(data).trade_files("BTC/USD")
+    file.write_bytes(b"no Parquet")
+    assert run(tmp_path / "in", data=data) == 1
+    assert stored(data, "DOGE/USD") == truth(doge, Span(1, 100))
+
+
+def test_what_is_inside_is_said_and_nothing_is_written(
+    tmp_path: Path, market: Market, bitcoin: Tape, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape = market.tapes["DOGE/USD"]
+    content = {
+        "XBTUSD.csv": history_files.trades(bitcoin, Span(1, 900)),
+        "XDGUSD.csv": history_files.classic(tape, Span(1, 99)),
+        "XDGUSD_60.csv": history_files.ohlcvt(tape, Span(1, 99), 60),
+        "MONAUSD.csv": history_files.classic(tape, Span(1, 9)),
+        "WHAT.csv": b"a,b,c\n1,2\n",
+    }
+    path = history_files.write_zip(tmp_path / "q.zip", content)
+    capsys.readouterr()
+    assert run(path, data=tmp_path / "data", dry_run=True, as_json=True, said=[*NAMES, "WHAT=A/B"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert {(one["pair"], one["layout"], one["timeframe"]) for one in said["members"]} == {
+        ("BTC/USD", "trades", None),
+        ("DOGE/USD", "classic", None),
+        ("DOGE/USD", "ohlcvt", "1h"),
+    }
+    assert all(abs(one["rows_about"] - rows) < rows / 20 for one, rows in zip(said["members"][:1], [900], strict=True))
+    why = {one["file"].rpartition(" ")[2]: one["reason"] for one in said["refused"]}
+    assert "'a,b,c'" in why["WHAT.csv"]
+    assert "--as MONAUSD=BASE/QUOTE" in why["MONAUSD.csv"]
+    assert not (tmp_path / "data").exists()
+    with pytest.raises(UsageError, match="--dry-run"):
+        run(path, data=tmp_path / "data", pair=["ETH/USD"])
+    assert run(path, data=tmp_path / "data", pair=["XBT/USD"], said=[*NAMES, "WHAT=A/B", "MONAUSD=MONA/USD"]) == 1
+    assert len(stored(tmp_path / "data")) == 900
+    assert Layout(tmp_path / "data").pairs() == ["BTC/USD"]
+
+
+def test_the_sandbox_prints_what_each_layout_is(market: Market, bitcoin: Tape) -> None:
+    ids = Span(1, 50)
+    for content, layout in (
+        (history_files.trades(bitcoin, ids), lines.Layout.TRADES),
+        (history_files.classic(bitcoin, ids, Print(line_end="\r\n")), lines.Layout.CLASSIC),
+        (history_files.ohlcvt(bitcoin, ids, 1), lines.Layout.OHLCVT),
+    ):
+        found = lines.detect(lines.text_lines(content))
+        assert found is not None
+        assert found.layout is layout

@@ -1,0 +1,73 @@
+"""Ids from history files close gaps, and open none that nobody asked for: counted in Python and in SQL."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable
+
+from msgspec import structs
+
+import recorder
+from recorder.core.evidence import Anchored, Knowledge, Promised, detail, kind
+from recorder.core.model import Event
+from recorder.ops import missing_ids
+from tests.archives import START_US, Ask, Written, trade
+
+CASES: list[tuple[set[int], set[int], int | None]] = [
+    ({20, 21, 25}, {1, 2, 5}, 19),
+    (set(), {3, 9}, None),
+    (set(), {3, 9}, 5),
+    ({10}, {3, 20}, None),
+    ({5, 7, 9}, {6}, None),
+    ({5, 7}, {1, 2, 3, 4, 6}, 4),
+]
+"""Ids that the exchange sent, ids from history files, and the anchor of the promise."""
+
+
+def cases(number: int) -> list[tuple[set[int], set[int], int | None]]:
+    draw = random.Random(19)
+    ids = range(1, 25)
+    sets = (
+        (set(draw.sample(ids, draw.randint(0, 7))), set(draw.sample(ids, draw.randint(1, 7)))) for _ in range(number)
+    )
+    return [*CASES, *((sent, new - sent or {30}, draw.choice([None, *range(25)])) for sent, new in sets)]
+
+
+def expected(sent: set[int], imported: set[int], anchor: int | None) -> set[int]:
+    """Return what is missing: as without the imported ids, except above the anchor, where all that is stored counts."""
+    missing = set(range(min(sent), max(sent))) if sent else set()
+    if anchor is not None:
+        missing |= set(range(anchor + 1, max(sent | imported)))
+    return missing - sent - imported
+
+
+def test_an_import_opens_no_gap_below_the_promise(archive: Written, ask: Ask) -> None:
+    missing: dict[str, set[int]] = {}
+    notes = []
+    for number, (sent, imported, anchor) in enumerate(cases(50)):
+        pair = f"P{number}/USD"
+        missing[pair] = expected(sent, imported, anchor)
+        if sent:
+            archive.append([trade(trade_id, pair=pair) for trade_id in sorted(sent)])
+        archive.append([structs.replace(trade(trade_id, pair=pair), source="bulk") for trade_id in sorted(imported)])
+        if anchor is not None:
+            promise: list[Knowledge] = [Promised(pair, START_US + anchor), Anchored(pair, START_US + anchor, anchor)]
+            notes += [Event(START_US, kind(note), pair, json.dumps(detail(note))) for note in promise]
+    archive.noted(*notes)
+
+    def ids(rows: Iterable[tuple[object, ...]]) -> dict[str, set[int]]:
+        found: dict[str, set[int]] = {pair: set() for pair in missing}
+        for pair, first, last in rows:
+            found[str(pair)].update(range(int(str(first)), int(str(last)) + 1))
+        return found
+
+    told = missing_ids.read(archive.data)
+    assert ids((pair, gap.span.first, gap.span.last) for pair, gaps in told.items() for gap in gaps) == missing
+    asked = "SELECT pair, first_id, last_id FROM gaps"
+    assert ids(ask(asked)) == missing
+    rows = recorder.connect(archive.data).sql(asked, to="arrow").to_pylist()
+    assert ids(tuple(row.values()) for row in rows) == missing
+    assert ask("SELECT count(*) FROM footer_imported(footer_files())") == [
+        (sum(1 for _, new, _ in cases(50) for trade_id in new if trade_id - 1 not in new),)
+    ]
