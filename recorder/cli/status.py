@@ -89,10 +89,7 @@ def _print(found: ArchiveStatus, daemon: DaemonReply | str, now_us: int, *, titl
     elif not found.damaged:
         echo("No trades are recorded yet.")
     if found.unanchored:
-        shown = found.unanchored if all_pairs else found.unanchored[:_SHOWN]
-        more = f" and {len(found.unanchored) - len(shown)} more" if len(shown) < len(found.unanchored) else ""
-        said = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
-        console.print(text(said, "yellow"))
+        console.print(_unanchored(found.unanchored, all_pairs=all_pairs))
     if found.vanished:
         console.print(_vanished(found.vanished), soft_wrap=True)
     for pair, remedy in found.renumbered.items():
@@ -108,6 +105,13 @@ def _print(found: ArchiveStatus, daemon: DaemonReply | str, now_us: int, *, titl
         console.print(_quarantine(found.quarantine))
     for said in [*_quarantined(found.quarantined), *found.damaged]:
         console.print(text(f" {said}", "red"), soft_wrap=True)
+
+
+def _unanchored(pairs: Sequence[str], *, all_pairs: bool) -> Text:
+    shown = pairs if all_pairs else pairs[:_SHOWN]
+    more = f" and {len(pairs) - len(shown)} more" if len(shown) < len(pairs) else ""
+    said = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
+    return text(said, "yellow")
 
 
 def _quarantined(pairs: Mapping[str, QuarantinedPair]) -> list[str]:
