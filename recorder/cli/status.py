@@ -89,14 +89,9 @@ def _print(found: ArchiveStatus, daemon: DaemonReply | str, now_us: int, *, titl
     elif not found.damaged:
         echo("No trades are recorded yet.")
     if found.unanchored:
-        shown = found.unanchored if all_pairs else found.unanchored[:_SHOWN]
-        more = f" and {len(found.unanchored) - len(shown)} more" if len(shown) < len(found.unanchored) else ""
-        said = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
-        console.print(text(said, "yellow"))
-    if found.vanished:
-        console.print(_vanished(found.vanished), soft_wrap=True)
-    for pair, remedy in found.renumbered.items():
-        console.print(text(f" {pair} is renumbered, its new trades are quarantined: {remedy}", "red"), soft_wrap=True)
+        console.print(_unanchored(found.unanchored, all_pairs=all_pairs))
+    for line in _alarms(found):
+        console.print(line, soft_wrap=True)
     console.print(_said_by(daemon))
     if found.candles:
         console.print_table(_candles(found.candles, now_us))
@@ -108,6 +103,22 @@ def _print(found: ArchiveStatus, daemon: DaemonReply | str, now_us: int, *, titl
         console.print(_quarantine(found.quarantine))
     for said in [*_quarantined(found.quarantined), *found.damaged]:
         console.print(text(f" {said}", "red"), soft_wrap=True)
+
+
+def _alarms(found: ArchiveStatus) -> list[Text]:
+    """Return what needs the owner: certified trades that vanished, and pairs whose ids begin again."""
+    vanished = [_vanished(found.vanished)] if found.vanished else []
+    return vanished + [
+        text(f" {pair} is renumbered, its new trades are quarantined: {remedy}", "red")
+        for pair, remedy in found.renumbered.items()
+    ]
+
+
+def _unanchored(pairs: Sequence[str], *, all_pairs: bool) -> Text:
+    shown = pairs if all_pairs else pairs[:_SHOWN]
+    more = f" and {len(pairs) - len(shown)} more" if len(shown) < len(pairs) else ""
+    said = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
+    return text(said, "yellow")
 
 
 def _quarantined(pairs: Mapping[str, QuarantinedPair]) -> list[str]:
