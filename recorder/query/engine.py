@@ -329,7 +329,9 @@ class Engine:
 
     def listed(self) -> list[str]:
         """Return the files that a query may have read, trades last."""
-        return [path for _, paths in sorted(self._lists.items(), key=_is_of_trades) for path in paths]
+        refused = self._snapshot.refused if self._snapshot is not None else {}
+        lists = sorted(self._lists.items(), key=_is_of_trades)
+        return [path for _, paths in lists for path in paths if path not in refused]
 
     def check(self, text: str) -> None:
         """Raise UsageError unless ``text``, which a user wrote, is one statement that only reads."""

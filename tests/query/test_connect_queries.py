@@ -35,6 +35,8 @@ GIVEN: dict[str, Any] = {
     "timeframe": "1m",
     "width": timedelta(minutes=1),
     "per": pd.Timedelta("2min"),
+    "tolerance": timedelta(seconds=5),
+    "horizon": timedelta(minutes=5),
     "start": minute(0),
     "stop": date(2025, 11, 11),
     "origin": None,
@@ -110,8 +112,8 @@ def test_what_may_be_missing_is_warned_of_where_it_is_asked(opened: Archive) -> 
         found = opened.query("largest_trades", pair="DOGE/USD", start="2025-11-01", limit=3, to="arrow")
     assert len(caught) == 1
     assert json.loads(found.schema.metadata[b"recorder"])["begins"] == {"DOGE/USD": "2025-11-10T12:00:05.000000Z"}
-    # Of all pairs some always begin late.
-    opened.query("correlation", width="1 minute", start="2025-11-01")
+    with pytest.warns(UserWarning, match=r"DOGE/USD begins at 2025-11-10T12:00:05"):
+        opened.query("correlation", width="1 minute", start="2025-11-01")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from recorder.core.model import Event
 from recorder.query import catalogue, views_database
-from tests.archives import MINUTE_US, START_US, Ask, Written, candle, minute, trade
+from tests.archives import MINUTE_US, START_US, Ask, Written, candle, minute, quote, trade
 
 NIGHT = 11 * 60 + 50
 """Minutes from START to ten before midnight UTC, which is another day in Tokyo already."""
@@ -33,6 +33,10 @@ RELATIONS = [
     "pair_trades('BTC/USD', '2025-11-11', '2025-11-12')",
     "pair_ohlc_filled('BTC/USD', '1m', '2025-11-11')",
     "missing_between('BTC/USD', '2025-11-11', '2025-11-12')",
+    *("quotes", "quote_sessions"),
+    "spread_bars('BTC/USD', '7 minutes', '2025-11-10 23:50', DATE '2025-11-12')",
+    "quote_flow('BTC/USD', '7 minutes', '2025-11-10 23:50', DATE '2025-11-12')",
+    "trade_spreads('BTC/USD', '2025-11-10 23:50', DATE '2025-11-12')",
 ]
 
 
@@ -43,6 +47,7 @@ def night(archive: Written) -> Written:
     archive.append([*rows, trade(31, -1), trade(32, START_US + (NIGHT + 40) * MINUTE_US)])
     archive.listed("BTC/USD", 1)
     archive.published([candle(NIGHT + number) for number in (5, 6, 12, 13, 20)])
+    archive.quoted([quote(1, number, START_US + (NIGHT + 5 * number) * MINUTE_US) for number in range(8)])
     archive.noted(Event(START_US, "promised", "BTC/USD", f'{{"time_us": {START_US + NIGHT * MINUTE_US}}}'))
     return archive
 
@@ -58,7 +63,13 @@ def test_views_and_macros_answer_alike_in_tokyo(night: Written, ask: Ask, relati
 
 def test_all_views_are_among_them_and_all_macros_that_are_given_moments() -> None:
     asked = {re.split(r"\W", relation)[0] for relation in RELATIONS}
-    inner = {"candle_rows", "candles_of", "measured_bars", "published"}  # what is asked by connect() alone, or by those
+    inner = {
+        "candle_rows",
+        "candles_of",
+        "measured_bars",
+        "published",
+        "quotes_in_force",
+    }  # what is asked by connect() alone, or by those
     for name in catalogue.plain():
         text = catalogue.text(name)
         created = re.findall(r"CREATE OR REPLACE (?:VIEW (\w+)|MACRO (\w+)\([^)]*\bstart\b)", text)
