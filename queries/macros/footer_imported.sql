@@ -13,8 +13,8 @@ footer AS (
     FROM parquet_kv_metadata(files)
 ),
 named AS (
-    SELECT content ->> 'pair' AS pair, unnest(from_json(content -> 'imported', '["BIGINT[]"]')) AS ids
-    FROM footer
+    SELECT f.content ->> 'pair' AS pair, unnest(from_json(f.content -> 'imported', '["BIGINT[]"]')) AS ids
+    FROM footer AS f
 )
-SELECT pair, ids[1] AS first_id, ids[2] AS last_id, ids[3] AS time_digits
-FROM named;
+SELECT n.pair, n.ids[1] AS first_id, n.ids[2] AS last_id, n.ids[3] AS time_digits
+FROM named AS n;

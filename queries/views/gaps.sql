@@ -6,9 +6,9 @@
 -- not existing (void), that it returned twice with a row that cannot be parsed (unreadable), or that the archive's
 -- owner has disowned (disowned). Open ids are between archived ids, between the promise of a pair and its first
 -- archived id, or were certified anywhere and have vanished since. Ids that are missing only because rows below or
--- beside them were imported from history files are history, which nobody asked for: they are not here. after_time and before_time are the times of the
--- stored trades next to the ids, or the time of the promise; NULL if that side has neither, which only happens to
--- absent or vanished ids.
+-- beside them were imported from history files are history, which nobody asked for: they are not here. after_time and
+-- before_time are the times of the stored trades next to the ids, or the time of the promise; NULL if that side has
+-- neither, which only happens to absent or vanished ids.
 
 CREATE OR REPLACE VIEW gaps AS
 WITH
@@ -19,16 +19,18 @@ imported AS MATERIALIZED (
     FROM imported_in(footer_files())
 ),
 held AS MATERIALIZED (
-    FROM coverage_in(footer_files())
-    SEMI JOIN imported USING (pair)
+    SELECT c.*
+    FROM coverage_in(footer_files()) AS c
+    SEMI JOIN imported AS i
+        ON c.pair = i.pair
 ),
 -- The lowest and the highest id that the exchange sent, of pairs with imported ones: an end of a run, or beside them.
 ends AS (
-    SELECT pair, unnest([first_id, last_id]) AS trade_id
-    FROM held
+    SELECT h.pair, unnest([h.first_id, h.last_id]) AS trade_id
+    FROM held AS h
     UNION ALL
-    SELECT pair, unnest([first_id - 1, last_id + 1])
-    FROM imported
+    SELECT i.pair, unnest([i.first_id - 1, i.last_id + 1])
+    FROM imported AS i
 ),
 sent AS (
     SELECT e.pair, min(e.trade_id) AS first_id, max(e.trade_id) AS last_id

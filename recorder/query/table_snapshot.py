@@ -19,12 +19,13 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from recorder.archive import duplicate_files
+from recorder.archive import duplicate_files, parquet
 from recorder.archive.datasets import EVENTS, WITHOUT_IDS, Branch, Dataset
+from recorder.archive.footer import Footer
 from recorder.archive.integrity import check_place, check_times
 from recorder.archive.layout import Layout, listed
 from recorder.archive.parquet import FileFacts, OpenFile, Stamp, read_facts, stamp
-from recorder.disk import listing, names_in
+from recorder.disk import Disk, listing, names_in
 from recorder.errors import StorageError, UnsoundFile
 from recorder.lazy_imports import pc
 from recorder.query import file_order
@@ -266,13 +267,11 @@ def _stamped(folders: Mapping[str, Sequence[str]]) -> tuple[dict[str, Stamp], di
 @functools.cache
 def _stand_in(table: Dataset) -> str:
     """Return an empty file in place of that of a table which the archive lacks; removed when this process ends."""
-    import pyarrow.parquet as pq  # noqa: PLC0415 -- slow to load, and seldom needed here
-
     folder = Path(tempfile.mkdtemp(prefix="recorder-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = Layout(folder).schema_file(table)
     path.parent.mkdir(parents=True)
-    pq.write_table(pa.Table.from_batches([], table.columns), path)
+    parquet.write(table.columns.empty_table(), Footer(table.name), path, Disk(), staged_in=folder)
     return str(path)
 
 

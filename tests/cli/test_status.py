@@ -181,7 +181,8 @@ def test_what_the_daemon_says_is_told_beside_what_is_on_the_disk(
     status(tmp_path, as_json=True)
     daemon = json.loads(capsys.readouterr().out)["daemon"]
     reasons = ["no frame came", "and so on"]
-    assert daemon == {"answers": True, "recording": False, "reasons": reasons, "since": "x", "paused_s": PAUSED}
+    state = {"answers": True, "recording": False, "reasons": reasons, "since": "x", "paused_s": PAUSED}
+    assert daemon == {**state, "quotes": {"running": False}}
 
 
 def test_a_configuration_that_cannot_be_used_keeps_nobody_from_seeing_the_disk(

@@ -6,8 +6,8 @@
 -- recorder_unread    the files whose footers are still to be read, and the table's empty schema file
 --
 -- The macros footer_files(), pair_footers(), coverage_in(), promises_in() and imported_in() of a connection that
--- recorder.connect() pins to a listing. It sets the variable and fills the tables named here; its tables also include the journal, if that
--- was requested.
+-- recorder.connect() pins to a listing. It sets the variable and fills the tables named here; its tables also include
+-- the journal, if that was requested.
 
 -- Files that must not be read are left out here; queries of their pair see them (refused_pairs(), pair_footers()).
 CREATE OR REPLACE MACRO footer_files() AS [
