@@ -27,6 +27,7 @@ from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken import rest_api
 from recorder.kraken.records import odd_source, rest_source
+from recorder.ops import process_setup
 from recorder.ops.metrics import Metrics
 from tests.builders import BTC, frame
 
@@ -184,6 +185,7 @@ def start(data: Path) -> int:
 
 def _main() -> None:
     data = Path(sys.argv[1])
+    process_setup.prepare()  # as a recorder does: without its limit, each thread reserves address space of its own
     empty = data / "empty"
     start(empty)  # all that a start needs is loaded, and its threads were there
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
