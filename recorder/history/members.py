@@ -185,10 +185,11 @@ def _begins(stream: IO[bytes], offset: int) -> bool:
 
 
 def _move(info: zipfile.ZipInfo, offset: int) -> None:
-    if info.header_offset != offset:
-        info.header_offset = offset
-        if hasattr(info, "_end_offset"):  # newer releases of Python check by it that members do not overlap
-            info._end_offset = None  # noqa: SLF001
+    info.header_offset = offset
+    # Newer releases of Python derive from the stored offsets of all members where this one ends. If some have wrapped
+    # that is wrong, also for one that has not.
+    if hasattr(info, "_end_offset"):
+        info._end_offset = None  # noqa: SLF001
 
 
 def _refused(what: str, error: Exception) -> UsageError:
