@@ -23,7 +23,7 @@ import aiohttp
 import structlog
 
 from recorder.archive import open_archive
-from recorder.archive.datasets import MARKET_JOURNAL
+from recorder.archive.datasets import MARKET_JOURNAL, written_by
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.layout import Layout
 from recorder.archive.segment_tables import SegmentTables, highest
@@ -109,6 +109,7 @@ async def record(
             disk,
             alone=layout.journal_lock(MARKET_JOURNAL),
             in_use=f"another process records quotes into {layout.data}",
+            tables=written_by(MARKET_JOURNAL),
         ) as archive,
         contextlib.ExitStack() as opened,
     ):

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from recorder.archive.compaction import Compacted, compact, compact_segments
-from recorder.archive.datasets import DATASETS, TRADES, Branch, Dataset, journals
+from recorder.archive.datasets import TRADES, Branch, Dataset, journals, written_by
 from recorder.archive.load_ledger import DAMAGE
 from recorder.archive.parquet import SET_APART
 from recorder.archive.segment_tables import Segments
@@ -45,8 +45,8 @@ log = structlog.get_logger()
 class Maintenance:
     """Compacts table after table of one process, and removes what need not be kept.
 
-    The tables are those whose rows come from the journal ``of``; with the main one also those of every journal, and the
-    raw segments of all journals, which are removed when older than ``keep_s`` seconds. Files of tables without ids are
+    The tables are those whose rows come from the journal ``of``; with the main one also the raw segments of all
+    journals, which are removed when older than ``keep_s`` seconds. Files of tables without ids are
     removed when all their rows are older than ``keep_rows_s``; None is never. Both may change.
 
     ``now_s`` returns the earliest possible time now (seconds since 1970), None if it is unconfirmed: a host's clock
@@ -68,7 +68,7 @@ class Maintenance:
         keep_rows_s: float | None = None,
     ) -> None:
         self._journal = of
-        self._datasets = [one for one in DATASETS if (one.journal or MAIN_JOURNAL) == of]
+        self._datasets = written_by(of)
         self._quarantined = quarantined
         self._clock = context.clock
         self._metrics = context.metrics
@@ -148,7 +148,7 @@ class Maintenance:
         today = datetime.fromtimestamp(now_s, UTC).date()
         if branch.dataset.has_ids:
             return compact(self._archive, str(branch.value), today=today, now_s=now_s)
-        drained_to = {name: self._drained_to(name) for name in journals() if branch.dataset.comes_from(name)}
+        drained_to = {self._journal: self._drained_to(self._journal)}
         return compact_segments(self._segments, branch, today=today, now_s=now_s, drained_to=drained_to)
 
     def _drained_to(self, journal: str) -> int:

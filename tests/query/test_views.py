@@ -69,6 +69,7 @@ RELATIONS = [
     "stored_instruments()",
     "stored_quotes()",
     "stored_quote_sessions()",
+    "stored_market_events()",
 ]
 
 
