@@ -176,6 +176,7 @@ QUOTES: Final = Dataset(
     journal=MARKET_JOURNAL,
     noun="quotes",
     added_later=True,
+    merged_by=("session", "message"),
 )
 QUOTE_SESSIONS: Final = Dataset(
     "quote_sessions",
@@ -202,6 +203,7 @@ QUOTE_SESSIONS: Final = Dataset(
     noun="sessions of quotes",
     added_later=True,
     fold=session_parts.joined,
+    merged_by=("pair", "session", "seen"),
 )
 
 MARKET_EVENTS: Final = replace(
