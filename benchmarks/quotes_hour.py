@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextvars
+import functools
 import json
 import logging
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Executor
+from contextvars import ContextVar
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -35,6 +39,20 @@ RUN_S: Final = (60.0, 600.0)
 """So long the process runs before it is ended, at least and at most."""
 APART_S: Final = (1.0, 20.0)
 """The time between two faults."""
+
+
+_THREADS: ContextVar[Executor | None] = ContextVar("threads", default=None)
+
+
+def keep_threads_apart(loop: asyncio.AbstractEventLoop) -> None:
+    """Let each of several recorders on one loop use threads of its own, and wait for these alone when it ends."""
+
+    async def to_thread(work: Callable[..., object], /, *arguments: object, **named: object) -> object:
+        call = functools.partial(contextvars.copy_context().run, work, *arguments, **named)
+        return await loop.run_in_executor(_THREADS.get(), call)
+
+    loop.set_default_executor = _THREADS.set  # type: ignore[method-assign, assignment]
+    asyncio.to_thread = to_thread  # type: ignore[assignment]
 
 
 def harm(bench: Bench, random: Random) -> str:
@@ -68,7 +86,7 @@ async def disturbed(bench: Bench, random: Random, until_s: float) -> Counter[str
 
 async def run(folder: Path, minutes: float, seed: int) -> None:
     """Record, check, and print what was done."""
-    asyncio.get_running_loop().set_default_executor = lambda _: None  # type: ignore[method-assign, assignment]  # there are two
+    keep_threads_apart(asyncio.get_running_loop())
     random, done, runs = Random(seed), Counter[str](), 0
     began_s, cpu_s = time.monotonic(), time.process_time()
     async with bench_of(folder) as bench, bench.recording(bench.config(pace=20.0)):

@@ -13,7 +13,7 @@ from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.runtime.context import Context
 from recorder.runtime.inbox import Inbound
-from recorder.runtime.waiting import first_of
+from recorder.runtime.waiting import first_of, to_the_end
 
 DRAIN_TRADES: Final = 200_000
 """Journalled trades that start a drain without waiting for the clock: a live reader parses the tail each time."""
@@ -94,7 +94,7 @@ class Commit:
         return self._clock.monotonic() - self._since_s
 
     async def flush(self) -> None:
-        """Commit the waiting lines now."""
+        """Commit the waiting lines now. If cancelled, what was taken from the inbox is in the journal nevertheless."""
         if self._since_s is None:
             self._since_s = self._clock.monotonic()
         async with self.writing:
@@ -109,7 +109,7 @@ class Commit:
                 batch = await self._append_sorted(batch)
                 claims = joined(run for inbound in batch for run in inbound.claims)
             else:
-                await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
+                await to_the_end(asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch]))
             self._in_flight, self._since_s = False, started_s
             hole_seen = self._claim(claims)
             for inbound in batch:
@@ -148,7 +148,7 @@ class Commit:
             self._journal.append([inbound.line for inbound in lines])
             return lines
 
-        written = await asyncio.to_thread(append)
+        written = await to_the_end(asyncio.to_thread(append))
         self._parking.done(steps)
         return written
 
@@ -191,5 +191,5 @@ class Commit:
             self.drain_due.clear()
 
     async def _rotate(self) -> None:
-        await asyncio.to_thread(self._journal.rotate, self._clock.wall_ns())
+        await to_the_end(asyncio.to_thread(self._journal.rotate, self._clock.wall_ns()))
         self._bytes_since = self._held_bytes_since = 0
