@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from recorder.archive import archive_id, locks, parquet
@@ -40,7 +40,7 @@ def opened(
         yield TradeArchive(layout, disk, staging=staging)
 
 
-def create(layout: Layout, disk: Disk) -> None:
+def create(layout: Layout, disk: Disk, datasets: Sequence[Dataset] = DATASETS) -> None:
     """Create what is missing: folders, the archive's id, and in each table one empty file with the schema.
 
     A glob without files is an error in DuckDB; with this file a view works from the start. Raises UnknownVersion if a
@@ -49,10 +49,10 @@ def create(layout: Layout, disk: Disk) -> None:
     for directory in (layout.data, layout.staging, layout.exchange, layout.locks):
         disk.make_dir(directory)
     # A table's own folder may have a temporary name after an interrupted compaction: a new one would take its place.
-    locks.recover_all(layout, disk, (Branch(dataset) for dataset in DATASETS if dataset.partition is None))
+    locks.recover_all(layout, disk, (Branch(dataset) for dataset in datasets if dataset.partition is None))
     with locks.staging(layout, disk) as private:
         archive_id.ensure(layout, disk, private)
-        for dataset in DATASETS:
+        for dataset in datasets:
             try:
                 _create_schema_file(dataset, layout, disk, private)
             except DiskError as error:
