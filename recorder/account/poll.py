@@ -15,9 +15,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
-from recorder.account import certificate
 from recorder.account.client import PrivateClient
 from recorder.account.store import AccountStore
+from recorder.archive import account_certificate
 from recorder.archive.account_tables import APART, LEDGER, ORDERS, TRADES
 from recorder.archive.datasets import Dataset
 from recorder.clock import Clock
@@ -279,7 +279,7 @@ class AccountPoll:
             self._balances, self._balances_s = content, now_s
 
     async def _certify(self) -> AccountCertificate:
-        return await _in_thread(certificate.certificate, self._store.layout)
+        return await _in_thread(account_certificate.certificate, self._store.layout)
 
     async def _report(self, found: AccountCertificate) -> None:
         """Report a certificate that says something else than the one before."""
@@ -287,12 +287,12 @@ class AccountPoll:
         self._told(found)
         if before is not None and _verdict(before) == _verdict(found):
             return
-        told = certificate.sentences(found)
+        told = account_certificate.sentences(found)
         if found.is_reconciled:
             log.info("account reconciled", says=told[0])
             await self._event(AccountEvent.RECONCILED, says=told)
         elif found.breaks or found.absent:
-            log.error("account not reconciled", says=told[0], first=told[1])
+            log.error("account not reconciled", says=told[0], entries=_places(found))
             await self._event(AccountEvent.BROKEN, says=told)
 
     async def _event(self, kind: AccountEvent, **detail: object) -> None:
@@ -303,6 +303,13 @@ def _around(one: Break, times_s: Mapping[str, int]) -> Window:
     """Return the window around a break, from the entry before it."""
     at_s = times_s[one.entry]
     return Window(times_s.get(one.after, at_s) - AROUND_S, at_s + AROUND_S)
+
+
+def _places(found: AccountCertificate) -> list[str]:
+    """Return where a certificate breaks, for a log: balances stay in the folder of the account."""
+    return [*(one.entry or f"the end of {one.asset}" for one in found.breaks), *(one for _, one in found.absent)][
+        :NAMED
+    ]
 
 
 def _verdict(found: AccountCertificate) -> tuple[object, ...]:

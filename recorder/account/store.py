@@ -9,9 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
-import stat
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,14 +16,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from recorder.archive import locks, open_archive
+from recorder.archive import account_rows, locks, open_archive
 from recorder.archive.account_tables import APART, BALANCES, IDENTIFIED, LEDGER, ORDERS, TABLES, TRADES, id_column
 from recorder.archive.compaction import compact_segments
-from recorder.archive.datasets import EVENTS, SCHEMA_FILE, Branch, Dataset
+from recorder.archive.datasets import EVENTS, Branch, Dataset
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import OpenFile
 from recorder.archive.segment_tables import Segments
-from recorder.core.account import AccountEvent, ApartEntry, Balance, LedgerEntry
+from recorder.core.account import AccountEvent, Balance, LedgerEntry
 from recorder.core.model import Event, plain
 from recorder.disk import Disk
 from recorder.errors import ArchiveInUse, UsageError
@@ -38,23 +34,6 @@ _COMPARED: Final[Mapping[str, tuple[str, ...]]] = {
     APART.name: (),
 }
 """The columns in which an entry that comes again must equal the stored one."""
-_LEDGER_COLUMNS: Final = (
-    "id", "refid", "time", "type", "subtype", "asset_class", "asset", "amount", "fee", "balance", "seconds",
-)  # fmt: skip
-
-
-def check_private(folder: Path) -> None:
-    """Raise UsageError if others could read the folder of an account, or if it is no folder of this user."""
-    try:
-        found = folder.stat()
-    except OSError as error:
-        raise UsageError(f"there is no account in {folder}: {error.strerror}") from None
-    if not stat.S_ISDIR(found.st_mode):
-        raise UsageError(f"{folder} is no folder, and an account needs one of its own")
-    if found.st_uid != os.geteuid():
-        raise UsageError(f"the account in {folder} belongs to another user")
-    if found.st_mode & 0o077:
-        raise UsageError(f"{folder} can be read by others (mode {found.st_mode & 0o777:04o}): call chmod 700 on it")
 
 
 @contextlib.contextmanager
@@ -70,7 +49,7 @@ def opened(folder: Path, disk: Disk, now_us: Callable[[], int]) -> Iterator[Acco
             folder.mkdir(mode=0o700)
             folder.chmod(0o700)  # whatever the umask
             disk.sync_dir(folder.parent)
-    check_private(folder)
+    account_rows.check_private(folder)
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(locks.alone(layout.lock))
@@ -146,15 +125,11 @@ class AccountStore:
 
     def events(self, kind: AccountEvent) -> list[dict[str, Any]]:
         """Return the details of events of a kind, the oldest first, each with its time (``time_us``)."""
-        return events(self.layout, kind)
+        return account_rows.events(self.layout, kind)
 
     def entries(self) -> list[LedgerEntry]:
         """Return all ledger entries, without their JSON."""
-        return entries(self.layout)
-
-    def settled_balances(self) -> dict[str, Decimal] | None:
-        """Return the newest balances that no entry came after while they were requested; None if there are none."""
-        return settled_balances(self.layout)
+        return account_rows.entries(self.layout)
 
     def compact(self) -> int:
         """Merge small files, as an archive does; return how many merges were done."""
@@ -170,7 +145,7 @@ class AccountStore:
 
     def _load(self, dataset: Dataset) -> dict[str, int]:
         compared, id_of = _COMPARED[dataset.name], id_column(dataset)
-        rows = _rows(self.layout, dataset, (id_of, *compared))
+        rows = account_rows.rows(self.layout, dataset, (id_of, *compared))
         return {row[id_of]: _content(dataset, row.__getitem__) for row in rows}
 
 
@@ -178,68 +153,3 @@ def _content(dataset: Dataset, value: Callable[[str], Any]) -> int:
     """Return a number that differs if one of the compared values does."""
     values = (value(name) for name in _COMPARED[dataset.name])
     return hash(tuple(plain(one) if isinstance(one, Decimal) else one for one in values))
-
-
-def _rows(layout: Layout, dataset: Dataset, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table, file by file. Raises UnsoundFile, UnreadableFile for a damaged one."""
-    for path in layout.files(Branch(dataset)):
-        if path.name != SCHEMA_FILE:
-            with OpenFile(path) as file:
-                yield from file.table(columns=columns).to_pylist()
-
-
-def events(layout: Layout, kind: AccountEvent) -> list[dict[str, Any]]:
-    """Return the details of an account's events of a kind, the oldest first, each with its time (``time_us``)."""
-    rows = [row for row in _rows(layout, EVENTS, ("time", "kind", "detail")) if row["kind"] == kind]
-    rows.sort(key=lambda row: row["time"])
-    return [json.loads(row["detail"]) | {"time_us": _micros(row["time"])} for row in rows]
-
-
-def entries(layout: Layout) -> list[LedgerEntry]:
-    """Return all ledger entries of an account, without their JSON."""
-    return [
-        LedgerEntry(time_us=_micros(row.pop("time")), raw="", **row) for row in _rows(layout, LEDGER, _LEDGER_COLUMNS)
-    ]
-
-
-def named_entries(layout: Layout) -> list[tuple[str, str]]:
-    """Return (trade, ledger entry) as the own trades name them."""
-    found = []
-    for row in _rows(layout, TRADES, ("id", "ledgers")):
-        found += [(row["id"], entry) for entry in row["ledgers"].split(",") if entry]
-    return found
-
-
-def apart(layout: Layout) -> list[ApartEntry]:
-    """Return the entries that could not be stored, without those that came complete later."""
-    ids: dict[str, set[str]] = defaultdict(set)
-    for dataset in (LEDGER, TRADES, ORDERS):
-        ids[dataset.name] = {row["id"] for row in _rows(layout, dataset, ("id",))}
-    return [
-        ApartEntry(**row)
-        for row in _rows(layout, APART, ("table", "id", "digest", "reason", "raw"))
-        if row["id"] not in ids[row["table"]]
-    ]
-
-
-def settled_balances(layout: Layout) -> dict[str, Decimal] | None:
-    """Return the newest settled balances of an account; None if there are none."""
-    rows = [row for row in _rows(layout, BALANCES, ("time", "asset", "balance", "settled")) if row["settled"]]
-    if not rows:
-        return None
-    newest = max(row["time"] for row in rows)
-    return {row["asset"]: row["balance"] for row in rows if row["time"] == newest}
-
-
-def existing(folder: Path) -> Layout:
-    """Return the layout of the account in ``folder``, for reading. Raises UsageError if there is none."""
-    check_private(folder)
-    layout = Layout(folder)
-    if not layout.folder(LEDGER).is_dir():
-        raise UsageError(f"there is no account in {folder}: `recorder account run` begins one")
-    return layout
-
-
-def _micros(moment: datetime) -> int:
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

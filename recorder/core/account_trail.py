@@ -125,6 +125,18 @@ def certify(
     return AccountCertificate(tuple(trails), None if balances is None else _ends(trails, balances), absent, apart)
 
 
+def ordered(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
+    """Return entries asset by asset in the order of time, those of the same time as they form a trail."""
+    found: list[LedgerEntry] = []
+    rows = sorted(entries, key=lambda one: (one.asset, one.asset_class, one.seconds, one.id))
+    for _, group in groupby(rows, lambda one: (one.asset, one.asset_class)):
+        at = _ZERO
+        for _, same in groupby(group, lambda one: one.seconds):
+            found += in_trail(list(same), at)
+            at = found[-1].balance
+    return found
+
+
 def _trail(asset: Asset, rows: Sequence[LedgerEntry], *, is_cut: bool) -> Trail:
     """Follow the entries of one asset, which are in the order of time."""
     breaks: list[Break] = []

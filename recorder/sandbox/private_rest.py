@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import math
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -77,6 +78,12 @@ class Counter:
     value: float = 0.0
     at_s: float = 0.0
     refused: int = 0
+
+
+def new_key(now_ns: int) -> SandboxKey:
+    """Return a new key that only reads."""
+    name = base64.b64encode(secrets.token_bytes(42)).decode()
+    return SandboxKey(name, base64.b64encode(secrets.token_bytes(64)).decode(), created_s=now_ns // _NS)
 
 
 class PrivateRest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recorder.account import store
+from recorder.archive import account_rows
 from recorder.archive.layout import Layout
 from recorder.core.account import AccountEvent
 from recorder.core.account_trail import AccountCertificate, certify
@@ -14,17 +14,17 @@ def certificate(layout: Layout) -> AccountCertificate:
     """Return what the arithmetic of the account says. Raises UnsoundFile, UnreadableFile."""
     key = last_key(layout)
     return certify(
-        store.entries(layout),
-        store.settled_balances(layout),
-        named=store.named_entries(layout),
+        account_rows.entries(layout),
+        account_rows.settled_balances(layout),
+        named=account_rows.named_entries(layout),
         is_cut=bool(key.get("cut")),
-        apart=len(store.apart(layout)),
+        apart=len(account_rows.apart(layout)),
     )
 
 
 def last_key(layout: Layout) -> dict[str, Any]:
     """Return what was recorded last of the key; empty if nothing was."""
-    keys = [row for row in store.events(layout, AccountEvent.KEY) if not row.get("same")]
+    keys = [row for row in account_rows.events(layout, AccountEvent.KEY) if not row.get("same")]
     return keys[-1] if keys else {}
 
 
