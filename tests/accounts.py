@@ -53,6 +53,7 @@ class Bench:
         """Is called before each request, with its path."""
         self.unixtime: Callable[[], int] = lambda: self.clock.wall_ns() // 10**9
         self.asked: list[str] = []
+        self.disk = Disk()
 
     def client(self, key: Credentials | None = None) -> PrivateClient:
         """Return a client whose requests are answered here."""
@@ -80,7 +81,7 @@ class Bench:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[AccountStore]:
-        with store.opened(self.folder / "account", Disk(), lambda: self.clock.wall_ns() // 1000) as opened:
+        with store.opened(self.folder / "account", self.disk, lambda: self.clock.wall_ns() // 1000) as opened:
             yield opened
 
     async def round(self, key: Credentials | None = None) -> AccountCertificate:
@@ -88,7 +89,5 @@ class Bench:
         with self.opened() as opened:
             used = key or credentials()
             identity = Identity(used.fingerprint, "127.0.0.1")
-            poll = AccountPoll(
-                self.client(used), opened, self.clock, identity=identity, allow_trading_key=self.allow
-            )
+            poll = AccountPoll(self.client(used), opened, self.clock, identity=identity, allow_trading_key=self.allow)
             return await poll.round()

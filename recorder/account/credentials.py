@@ -134,15 +134,17 @@ def _lines(path: Path, what: str, *, private: bool = False) -> dict[str, str]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no path"
         raise KeyRefused(f"{what} cannot be opened: {reason}") from None
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise KeyRefused(f"{what} is no file")
         if not private and found.st_uid not in {0, os.geteuid()}:
             raise KeyRefused(f"{what} belongs to another user, who could read it: make it your own")
         if not private and found.st_mode & 0o077:
             raise KeyRefused(f"{what} can be read by others (mode {found.st_mode & 0o777:04o}): call chmod 600 on it")
-        content = file.read(_LONGEST + 1)
+        content = os.read(handle, _LONGEST + 1)
+    finally:
+        os.close(handle)
     if len(content) > _LONGEST:
         raise KeyRefused(f"{what} is longer than any key")
     try:

@@ -34,6 +34,9 @@ from recorder.runtime.waiting import to_the_end
 
 OVERLAP_S: Final = 86_400
 """How far each round begins before what has been read: fills have been missing from TradesHistory (API.md 16.3)."""
+AHEAD_S: Final = 62
+"""How far after the host's time a window ends: its clock may be a minute behind Kraken's, and ends are whole seconds.
+An entry that would come after the end could be in the balances and not in the ledger."""
 AROUND_S: Final = 3_600
 """How far around a break entries are requested again."""
 DAILY_S: Final = 86_400.0
@@ -113,15 +116,18 @@ class AccountPoll:
         added = 0
         for feed in (LEDGERS, FILLS, CLOSED):
             added += await self._read(feed)
-        added += await self._fetch_named_trades()
-        await self._read_balances()
+        changed = await self._read_balances()
+        if added or changed:
+            await self._fetch_named_trades()
+        elif self._certificate is not None:
+            self._told(self._certificate)
+            return self._certificate
         found = await self._certify()
         if await self._look_again(found):
             await self._read_balances()
             found = await self._certify()
         await self._report(found)
-        if added:
-            await _in_thread(self._store.compact)
+        await _in_thread(self._store.compact)
         return found
 
     async def check_key(self) -> KeyInfo:
@@ -181,7 +187,7 @@ class AccountPoll:
         """Read everything of a table since what was read before; return how many entries are new."""
         until_us = await _in_thread(self._store.read_until_us, feed.dataset)
         start_s = None if until_us is None else until_us // 1_000_000 - OVERLAP_S
-        return await self._walk(feed, Window(start_s, self._clock.wall_ns() // 1_000_000_000), until_us)
+        return await self._walk(feed, Window(start_s, self._clock.wall_ns() // 1_000_000_000 + AHEAD_S), until_us)
 
     async def _walk(self, feed: Feed, window: Window, until_us: int | None, *, claims: bool = True) -> int:
         """Read the pages of a window; return how many entries are new. With ``claims``, record how far it got."""
@@ -197,7 +203,8 @@ class AccountPoll:
             if walk.done or len(waiting) >= ROWS:
                 added += await self._add(feed.dataset, waiting)
                 waiting = []
-                if added and claims and reached_us > claimed_us:
+                # Without new entries only a long way is recorded: a start could have stored them and died before this.
+                if claims and reached_us > claimed_us + (0 if added else OVERLAP_S * 1_000_000):
                     claimed_us = reached_us
                     await _in_thread(self._store.have_read, feed.dataset, claimed_us)
         return added
@@ -263,20 +270,24 @@ class AccountPoll:
         self._looked[name] = now_s
         return True
 
-    async def _read_balances(self) -> None:
-        """Read the balances, and whether the ledger stood still meanwhile; store them if they are new."""
+    async def _read_balances(self) -> bool:
+        """Read the balances, and whether the ledger stood still meanwhile; return whether anything is new."""
+        moved = False
         for _ in range(SETTLE):
             result = await self._client.patiently(private_api.balances())
             rows = private_rows.balances(result, self._clock.wall_ns() // 1000)
             settled = not await self._read(LEDGERS)
             if settled:
                 break
+            moved = True
         rows = [msgspec.structs.replace(row, settled=settled) for row in rows]
         content = {row.asset: (plain(row.balance), plain(row.held), str(settled)) for row in rows}
         now_s = self._clock.monotonic()
-        if content != self._balances or self._balances_s is None or now_s - self._balances_s >= DAILY_S:
-            await _in_thread(self._store.add_balances, rows)
-            self._balances, self._balances_s = content, now_s
+        if content == self._balances and self._balances_s is not None and now_s - self._balances_s < DAILY_S:
+            return moved
+        await _in_thread(self._store.add_balances, rows)
+        self._balances, self._balances_s = content, now_s
+        return True
 
     async def _certify(self) -> AccountCertificate:
         return await _in_thread(account_certificate.certificate, self._store.layout)

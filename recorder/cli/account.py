@@ -21,6 +21,7 @@ from recorder.cli.screen import Screen, echo, text
 from recorder.config import Config
 from recorder.core.account import AccountEvent
 from recorder.core.account_trail import AccountCertificate
+from recorder.core.model import plain
 from recorder.errors import CheckFailed, KeyRefused
 from recorder.kraken import private_api, private_permissions
 from recorder.kraken.private_permissions import BOXES, NEEDED, OPEN
@@ -221,7 +222,7 @@ def _print_trails(found: AccountCertificate) -> None:
     for heading in ("asset", "class", "entries", "balance"):
         table.add_column(heading, no_wrap=True, justify="right" if heading in {"entries", "balance"} else "left")
     for trail in found.trails:
-        table.add_row(text(trail.asset), text(trail.asset_class), f"{trail.entries:,}", f"{trail.last:f}")
+        table.add_row(text(trail.asset), text(trail.asset_class), f"{trail.entries:,}", plain(trail.last))
     Screen().print_table(table)
 
 

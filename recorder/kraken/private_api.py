@@ -79,7 +79,7 @@ def balances() -> PrivateRequest:
 class Window:
     """The range of a walk over pages, in whole seconds since 1970: after ``start_s`` and up to ``end_s``.
 
-    ``start_s`` is None for everything. The end is fixed, so that new entries do not shift the pages.
+    ``start_s`` is None for everything. The end is fixed, so that hardly any new entries shift the pages.
     """
 
     start_s: int | None

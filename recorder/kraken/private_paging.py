@@ -1,7 +1,7 @@
 """The order in which the pages of a window are requested, so that none of its entries can be missed. Pure.
 
-Pages are counted from the newest entry (API.md 10.2). The end of the window is fixed, but an entry may still come late
-and shift all older ones by a place. So the walk goes from the oldest page to the newest, each page repeats an entry of
+Pages are counted from the newest entry (API.md 10.2). The end of the window is fixed, but an entry may still come and
+shift all older ones by a place. So the walk goes from the oldest page to the newest, each page repeats an entry of
 the one before, and a page that does not is requested again from further back. What has been read is then always
 everything from the beginning of the window to some entry: a walk that was interrupted goes on from there.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from recorder.errors import Malformed
+from recorder.kraken.private_api import PAGE
 
 SHIFTS: Final = 20
 """Steps back in a row that find no common entry: no account has so many late entries at once."""
@@ -29,9 +30,12 @@ class _Phase(enum.Enum):
 class PageWalk:
     """The walk over one window: request the page at :attr:`offset`, then :meth:`take` it, until :attr:`done`.
 
+    A page of less than ``full`` entries, and as many as the window is said to have, is the only one.
+
     ``joined`` says after each page whether everything older in the window has been read.
     """
 
+    full: int = PAGE
     offset: int = 0
     done: bool = False
     joined: bool = False
@@ -57,7 +61,7 @@ class PageWalk:
     def _measure(self, ids: Collection[str], count: int | None) -> None:
         """Take the newest page, which tells how many entries there are; often it is the only one."""
         self._size = len(ids)
-        if not ids or count == len(ids):
+        if not ids or (count == len(ids) < self.full):
             self.joined = self.done = True
             return
         # Without a count the oldest page is found by going back page by page.

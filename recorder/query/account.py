@@ -34,7 +34,7 @@ _SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
     "allow_community_extensions": "false",
 }
 _ORDER: Final = "account_order"
-_ENTRIES: Final = "SELECT l.* FROM account_ledger AS l JOIN account_order AS o USING (id) ORDER BY o.position"
+_ENTRIES: Final = "SELECT l.* FROM account_ledger AS l JOIN account_order AS o USING (id) ORDER BY l.seconds, o.position"
 _EXPORTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "ledgers": (_ENTRIES, ("txid", "refid", "time", "type", "subtype", "aclass", "asset", "amount", "fee", "balance")),
     "trades": (
