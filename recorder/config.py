@@ -334,7 +334,8 @@ def _file_of_key(path: Path | None) -> Path | None:
     return path
 
 
-_LIKE_A_SECRET: Final = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}", re.ASCII)
+_LIKE_A_SECRET: Final = re.compile(r"[A-Za-z0-9+/]{40,}={1,2}", re.ASCII)
+"""Kraken's secrets are 64 bytes in base64, which end so; no path does."""
 
 
 class AccountConfig(_Section):

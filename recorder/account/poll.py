@@ -20,11 +20,12 @@ from recorder.account.store import AccountStore
 from recorder.archive import account_certificate
 from recorder.archive.account_tables import APART, LEDGER, ORDERS, TRADES
 from recorder.archive.datasets import Dataset
+from recorder.archive.parquet import SET_APART
 from recorder.clock import Clock
 from recorder.core.account import AccountEvent, ApartEntry
 from recorder.core.account_trail import AccountCertificate, Break
 from recorder.core.model import plain
-from recorder.errors import KeyRefused, PermissionDenied, Refused
+from recorder.errors import CorruptFile, KeyRefused, PermissionDenied, Refused
 from recorder.kraken import private_api, private_permissions, private_rows
 from recorder.kraken.private_api import NAMED, PrivateRequest, Window
 from recorder.kraken.private_paging import PageWalk
@@ -127,8 +128,15 @@ class AccountPoll:
             await self._read_balances()
             found = await self._certify()
         await self._report(found)
-        await _in_thread(self._store.compact)
+        await self._compact()
         return found
+
+    async def _compact(self) -> None:
+        """Merge small files. One that cannot be read is left as it is, and recording goes on."""
+        try:
+            await _in_thread(self._store.compact)
+        except (*SET_APART, CorruptFile) as error:
+            log.error("compaction refused", of=str(self._store.layout.data), reason=str(error))
 
     async def check_key(self) -> KeyInfo:
         """Ask what the key may do, and record it. Raises KeyRefused if it may do too much, or too little."""

@@ -113,7 +113,9 @@ class _Verbs(TyperGroup):
         if isinstance(group := getattr(module, name), typer.Typer):
             for one in group.registered_commands:
                 one.cls, one.context_settings = _Verb, _SETTINGS
-            return typer.main.get_group(group)
+            found = typer.main.get_group(group)
+            found.name = cmd_name
+            return found
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(cmd_name, cls=_Verb, context_settings=_SETTINGS)(getattr(module, name))
         return typer.main.get_command(single)

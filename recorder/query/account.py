@@ -34,7 +34,9 @@ _SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
     "allow_community_extensions": "false",
 }
 _ORDER: Final = "account_order"
-_ENTRIES: Final = "SELECT l.* FROM account_ledger AS l JOIN account_order AS o USING (id) ORDER BY l.seconds, o.position"
+_ENTRIES: Final = (
+    "SELECT l.* FROM account_ledger AS l JOIN account_order AS o USING (id) ORDER BY l.seconds, o.position"
+)
 _EXPORTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "ledgers": (_ENTRIES, ("txid", "refid", "time", "type", "subtype", "aclass", "asset", "amount", "fee", "balance")),
     "trades": (
@@ -60,7 +62,11 @@ _EXPORTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 _SLIPPAGE: Final = """
 WITH
 known AS (SELECT DISTINCT ON (key) key, pair FROM instruments ORDER BY key, valid_from DESC),
-own AS (SELECT f.* REPLACE (k.pair AS pair) FROM own_fills AS f JOIN known AS k ON k.key = f.pair),
+own AS (
+    SELECT f.* REPLACE (coalesce(k.pair, f.pair) AS pair)
+    FROM own_fills AS f
+    LEFT JOIN known AS k ON k.key = f.pair
+),
 tape AS (
     SELECT t.pair, t.trade_id, t.price, t.qty
     FROM trades AS t

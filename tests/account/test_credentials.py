@@ -103,7 +103,7 @@ def test_a_key_is_never_printed_copied_or_serialized() -> None:
     assert not hasattr(key, "__dict__")
     for serialize in (pickle.dumps, copy.copy, copy.deepcopy, json.dumps):
         with pytest.raises(TypeError):
-            serialize(key)  # type: ignore[operator]
+            serialize(key)
     assert credentials(private=PRIVATE[:-4] + "AAA=").mark != key.mark
 
 

@@ -203,7 +203,7 @@ async def test_a_renamed_asset_goes_on_and_the_certificate_says_by_which_name(tm
 @pytest.mark.parametrize("camel", [True, False])
 @pytest.mark.parametrize("right", ["modify-trades", "withdraw-funds", "Withdraw", "new-right"])
 async def test_a_key_that_may_do_more_is_refused_before_anything_is_asked(
-    right: str, tmp_path: Path, camel: bool
+    right: str, tmp_path: Path, *, camel: bool
 ) -> None:
     account = PrivateAccount()
     bench = Bench(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import pytest
@@ -68,6 +69,6 @@ def test_entries_that_come_late_hide_none_of_the_others(arrivals: list[tuple[int
 def test_pages_without_anything_in_common_end_the_walk() -> None:
     walk = PageWalk(SIZE)
     walk.take([str(number) for number in range(5)], 100)
+    pages = iter([f"{number}-{row}" for row in range(4)] for number in range(100))
     with pytest.raises(Malformed, match="no entry in common"):
-        for number in range(100):
-            walk.take([f"{number}-{row}" for row in range(4)], 100)
+        deque((PageWalk.take(walk, page, 100) for page in pages), maxlen=0)  # type: ignore[func-returns-value]
