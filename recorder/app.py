@@ -178,7 +178,11 @@ def _holds(archive: TradeArchive, pair: str, ids: Spans) -> bool:
 
 
 def account_of(config: Config, context: Context) -> MarketProcess:
-    """Return what runs the process that records an account; loaded only for it."""
+    """Return what runs the process that records an account; loaded only for it.
+
+    The key may be in the environment of this process too.
+    """
+    process_setup.no_core()
     from recorder.daemon.account_process import AccountProcess  # noqa: PLC0415 -- see above
 
     return AccountProcess(config, context)

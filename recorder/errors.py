@@ -32,7 +32,7 @@
         └── Refused                        retry NEVER (the request itself is wrong)
             ├── UnknownPair                retry NEVER; carries ``pair``
             ├── InvalidKey                 2   retry NEVER, not even in another process: it leads to a lockout
-            ├── InvalidNonce                   retry NEVER; the client has done so once
+            ├── InvalidNonce               2   retry NEVER; the client has done so once
             └── PermissionDenied               retry NEVER; the message names the right that the key lacks
 
 Whether and how to retry is a property of the type, so that no caller has to read a message to decide.
@@ -262,6 +262,8 @@ class InvalidKey(Refused):
 
 class InvalidNonce(Refused):
     """The exchange has seen a greater nonce of this key."""
+
+    exit_code = 2
 
 
 class PermissionDenied(Refused):

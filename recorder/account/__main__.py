@@ -62,9 +62,9 @@ async def _tell(states: asyncio.WriteTransport) -> None:
 def main() -> None:
     """Run the process: an error becomes a line of the log, and its exit code."""
     process_setup.end_with_parent()
-    process_setup.keep_secrets()
     process_setup.prepare()
     process_setup.give_way()
+    process_setup.keep_secrets()  # last: a process that cannot be dumped may not change its priority for memory
     logs.configure("json")
     with contextlib.suppress(KeyboardInterrupt):
         try:

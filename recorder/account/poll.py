@@ -25,7 +25,16 @@ from recorder.clock import Clock
 from recorder.core.account import AccountEvent, ApartEntry
 from recorder.core.account_trail import AccountCertificate, Break
 from recorder.core.model import plain
-from recorder.errors import CorruptFile, KeyRefused, PermissionDenied, Refused
+from recorder.errors import (
+    CorruptFile,
+    ExchangeError,
+    InvalidKey,
+    InvalidNonce,
+    KeyRefused,
+    PermissionDenied,
+    Refused,
+    Retry,
+)
 from recorder.kraken import private_api, private_permissions, private_rows
 from recorder.kraken.private_api import NAMED, PrivateRequest, Window
 from recorder.kraken.private_paging import PageWalk
@@ -45,6 +54,8 @@ ROWS: Final = 1_000
 """Rows that are stored together: twenty pages, two minutes at the slowest tier."""
 SETTLE: Final = 3
 """Attempts to get balances while no ledger entry comes."""
+REQUESTS: Final = 10
+"""Requests of one round for entries by their ids."""
 BREAKS: Final = 5
 """Breaks whose surroundings one round requests again."""
 
@@ -104,7 +115,12 @@ class AccountPoll:
     async def run(self, every_s: float) -> None:
         """Read the account again and again, until cancelled."""
         while True:
-            await self.round()
+            try:
+                await self.round()
+            except ExchangeError as error:
+                if error.retry is Retry.NEVER:
+                    raise
+                log.warning("account not read this time", reason=str(error))
             await self._clock.sleep(every_s)
 
     async def round(self) -> AccountCertificate:
@@ -183,13 +199,19 @@ class AccountPoll:
         await self._event(AccountEvent.KEY, same=True, key=self._identity.key, exchange=self._identity.exchange)
 
     async def _shows(self, entry: str) -> bool:
+        page = await self._named(private_api.query_ledgers((entry,)), LEDGER)
+        return any(row.id == entry for row in page.rows)
+
+    async def _named(self, request: PrivateRequest, dataset: Dataset) -> Page[Any]:
+        """Return the entries of a request that names them; none if Kraken refuses it, as for an id it does not know."""
         try:
-            result = await self._client.patiently(private_api.query_ledgers((entry,)))
-        except PermissionDenied:
+            result = await self._client.patiently(request)
+        except (InvalidKey, InvalidNonce, PermissionDenied):
             raise
-        except Refused:
-            return False
-        return any(row.id == entry for row in private_rows.named_page(result, LEDGER.name).rows)
+        except Refused as error:
+            log.warning("entries not found by their ids", path=request.path, reason=str(error))
+            return Page([])
+        return private_rows.named_page(result, dataset.name)
 
     async def _read(self, feed: Feed) -> int:
         """Read everything of a table since what was read before; return how many entries are new."""
@@ -250,11 +272,12 @@ class AccountPoll:
     async def _by_name(
         self, names: Sequence[str], request: Callable[[tuple[str, ...]], PrivateRequest], dataset: Dataset
     ) -> int:
-        """Request entries by their ids, each once a day; return how many are new."""
-        due, added = [name for name in names if self._is_due(name)], 0
+        """Request entries by their ids, each once a day and so many in a round; return how many are new."""
+        due, added = [name for name in names if self._is_due(name)][: NAMED * REQUESTS], 0
         for first in range(0, len(due), NAMED):
             wanted = tuple(due[first : first + NAMED])
-            page = private_rows.named_page(await self._client.patiently(request(wanted)), dataset.name)
+            self._looked |= dict.fromkeys(wanted, self._clock.monotonic())
+            page = await self._named(request(wanted), dataset)
             await self._keep_apart(page.apart)
             added += await self._add(dataset, page.rows)
         return added
@@ -265,18 +288,15 @@ class AccountPoll:
         breaks = [one for one in found.breaks if one.entry and self._is_due(one.entry)][:BREAKS]
         if not breaks:
             return added
+        self._looked |= dict.fromkeys((one.entry for one in breaks), self._clock.monotonic())
         times_s = {one.id: one.time_us // 1_000_000 for one in await _in_thread(self._store.entries)}
         for one in breaks:
             added += await self._walk(LEDGERS, _around(one, times_s), None, claims=False)
         return added
 
     def _is_due(self, name: str) -> bool:
-        """Return whether something was not requested again within a day, and note that it is now."""
-        now_s = self._clock.monotonic()
-        if now_s - self._looked.get(name, -DAILY_S) < DAILY_S:
-            return False
-        self._looked[name] = now_s
-        return True
+        """Return whether something was not requested again within a day."""
+        return self._clock.monotonic() - self._looked.get(name, -DAILY_S) >= DAILY_S
 
     async def _read_balances(self) -> bool:
         """Read the balances, and whether the ledger stood still meanwhile; return whether anything is new."""

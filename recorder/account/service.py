@@ -26,7 +26,7 @@ from recorder.core.account_trail import AccountCertificate
 from recorder.core.nonces import TIERS
 from recorder.core.throttling import Pace
 from recorder.disk import Disk
-from recorder.errors import ExchangeError, RecorderError
+from recorder.errors import ConfigError, ExchangeError, RecorderError
 from recorder.kraken import rest_api
 from recorder.net.http import Http, client_session, proxy_for
 from recorder.net.rate_limit import SharedRateLimit
@@ -98,6 +98,7 @@ async def record(
     also an event in the folder of the account.
     """
     host = host or this_host()
+    _check_place(config)
     with store.opened(config.account_path, host.disk, lambda: host.clock.wall_ns() // 1000) as account:
         try:
             async with connected(config, host) as (client, identity):
@@ -115,6 +116,13 @@ async def record(
             with contextlib.suppress(RecorderError):
                 account.event(AccountEvent.STOPPED, reason=str(error))
             raise
+
+
+def _check_place(config: Config) -> None:
+    """Raise ConfigError for an account within the archive, where its copies and exports would take it along."""
+    folder, archive = config.account_path.resolve(), config.archive.path.resolve()
+    if archive in (folder, *folder.parents):
+        raise ConfigError(f"account.path is {folder}, within the archive {archive}: name a folder outside of it")
 
 
 async def _until(stop: Stop, work: Coroutine[Any, Any, object]) -> None:

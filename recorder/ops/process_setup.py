@@ -64,13 +64,18 @@ def end_with_parent() -> None:
         prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
+def no_core() -> None:
+    """Let the system write no core dump of this process, nor of those that it begins."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def keep_secrets() -> None:
     """Let this process leave no picture of its memory: no core dump, and no debugger of the same user.
 
     A limit of 0 alone does not keep a core from a program that the system pipes it to, such as systemd-coredump
     (core(5)); not being dumpable does, and also hides the environment from other processes of the user.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    no_core()
     prctl = getattr(_c_library, "prctl", None)
     if prctl is not None:
         prctl(_SET_DUMPABLE, 0, 0, 0, 0)

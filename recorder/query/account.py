@@ -102,7 +102,7 @@ def connect_account(path: Path | str) -> Account:
 
     The recorder may be running: each call sees what is stored by then.
     """
-    return Account(account_rows.existing(Path(path)))
+    return Account(account_rows.existing(Path(path).resolve()))
 
 
 class Account:
@@ -115,6 +115,9 @@ class Account:
         self._layout = layout
         self._connection = duckdb.connect(config=_SETTINGS)
         self._connection.execute("SET TimeZone = 'UTC'")
+        # A question cannot read other files, such as that of the key.
+        self._connection.execute("SET allowed_directories = $folders", {"folders": [str(layout.data)]})
+        self._connection.execute("SET enable_external_access = false")
         self._refresh()
         self._connection.execute("CREATE TABLE account_order (id VARCHAR, position BIGINT)")
         for name in VIEWS:

@@ -12,15 +12,19 @@ from typing import BinaryIO
 import pyarrow as pa
 import pytest
 
+from recorder.account import service
 from recorder.account.poll import AccountPoll, Identity
 from recorder.archive import account_certificate, account_rows
 from recorder.archive.account_tables import APART, BALANCES, LEDGER, ORDERS, TRADES
 from recorder.archive.datasets import SCHEMA_FILE, Branch, Dataset
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import OpenFile
+from recorder.config import AccountConfig, ArchiveConfig, Config
 from recorder.core.account import AccountEvent
+from recorder.core.account_trail import AccountCertificate
 from recorder.disk import Disk
-from recorder.errors import ArchiveInUse, KeyRefused, UsageError
+from recorder.errors import ArchiveInUse, ConfigError, InvalidNonce, KeyRefused, UsageError
+from recorder.runtime.stop import Stop
 from recorder.sandbox.private_account import DECIMALS, PrivateAccount, printed
 from recorder.sandbox.private_rest import Counter
 from tests.accounts import DAY_NS, NAME, Bench, credentials, invented
@@ -289,3 +293,50 @@ async def test_balances_are_stored_when_they_change(tmp_path: Path) -> None:
         account.enter("deposit", "ZUSD", 5, bench.clock.wall_ns())
         await poll.round()
     assert stored(tmp_path, BALANCES).num_rows == 2 * assets
+
+
+async def test_ids_that_the_exchange_does_not_know_cost_a_request_and_no_recording(tmp_path: Path) -> None:
+    account = invented(trades=2, others=12)
+    account.enter("trade", "ZUSD", 5, NOW_NS - DAY_NS, refid="TUNKNO-WNAAA-AAAAAA")
+    bench = Bench(tmp_path, account)
+    answer = bench.rest.answer
+
+    def refusing(method: str, headers: dict[str, str], body: str, *, now_ns: int) -> str:
+        told = answer(method, headers, body, now_ns=now_ns)
+        return '{"error":["EQuery:Unknown trade"]}' if method == "QueryTrades" else told
+
+    bench.rest.answer = refusing  # type: ignore[assignment,method-assign]
+    assert (await bench.round()).is_reconciled
+    assert sum("QueryTrades" in line for line in bench.asked) == 1
+    bench.rest.answer = lambda *_, **__: '{"error":["EAPI:Invalid nonce"]}'  # type: ignore[method-assign]
+    with pytest.raises(InvalidNonce):
+        await bench.round()
+
+
+async def test_an_answer_that_cannot_be_read_costs_its_round(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, invented(trades=2, others=12))
+    answer, broken = bench.rest.answer, iter([True])
+
+    def garbled(method: str, headers: dict[str, str], body: str, *, now_ns: int) -> str:
+        told = answer(method, headers, body, now_ns=now_ns)
+        return '{"error":[],"result":5}' if method == "BalanceEx" and next(broken, False) else told
+
+    bench.rest.answer = garbled  # type: ignore[assignment,method-assign]
+    with bench.opened() as opened:
+        told: list[AccountCertificate] = []
+        identity = Identity("f", "127.0.0.1")
+        poll = AccountPoll(bench.client(), opened, bench.clock, identity=identity, told=told.append)
+        running = asyncio.create_task(poll.run(300.0))
+        while not told:
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait([running])
+    assert told[0].is_reconciled
+
+
+async def test_an_account_never_lies_within_the_archive(tmp_path: Path) -> None:
+    for path in (tmp_path / "data", tmp_path / "data" / "account"):
+        config = Config(archive=ArchiveConfig(path=tmp_path / "data"), account=AccountConfig(path=path))
+        with pytest.raises(ConfigError, match="outside of it"):
+            await service.record(config, Stop())
+    assert Config(archive=ArchiveConfig(path=tmp_path / "data")).account_path == tmp_path / "account"

@@ -117,6 +117,9 @@ def test_frames_and_parameters(account: Account) -> None:
         ("SELECT 1; SELECT 2", "2 SQL statements"),
         ("", "no SQL statement"),
         ("SET VARIABLE account_ledger = 'x'", "refused"),
+        ("SELECT * FROM read_text('/etc/hostname')", "DuckDB: Permission Error"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "DuckDB: Permission Error"),
+        ("SELECT getenv('HOME')", "DuckDB"),
     ],
 )
 def test_a_question_only_reads(text: str, reason: str, account: Account) -> None:
