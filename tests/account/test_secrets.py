@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote_plus
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from recorder.cli import app
@@ -38,6 +40,14 @@ FORMS = [
 
 def assert_hidden(content: bytes, where: object) -> None:
     assert [form for form in FORMS if form in content] == [], where
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """The verbs set the log up for their process."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 class Exchange:
