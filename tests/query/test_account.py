@@ -19,7 +19,7 @@ from recorder.errors import UsageError
 from recorder.query.account import Account, connect_account
 from recorder.sandbox.private_account import DECIMALS, MARKETS, Market, PrivateAccount, printed
 from tests.accounts import DAY_NS, Bench, invented
-from tests.archives import trade, writing
+from tests.archives import quote, trade, writing
 from tests.builders import T0_US
 from tests.clocks import NOW_NS
 from tests.end_to_end.harness import REPOSITORY
@@ -131,6 +131,7 @@ def test_own_fills_stand_beside_the_tape_and_quotes(tmp_path: Path, account: Acc
     with writing(tmp_path) as archive:
         archive.append([trade(1, price="101.0", qty="1"), trade(2, price="101", qty="1")])
         archive.listed("BTC/USD", 1)
+        archive.quoted([quote(1, 0, T0_US - 10, "100", "100.5"), quote(1, 1, T0_US + 10**6, "90", "91")])
     with recorder.connect(tmp_path) as opened:
         rows = account.slippage(opened, to="arrow").to_pylist()
     by_id = {row["trade_id"]: row for row in rows}
@@ -138,7 +139,8 @@ def test_own_fills_stand_beside_the_tape_and_quotes(tmp_path: Path, account: Acc
     assert by_id[2]["tape_price"] == Decimal(101)
     assert {row["tape"] for row in rows} == {"equal", "differs", "not recorded", "unmatched"}
     assert len(rows) == account.fills(to="arrow").num_rows
-    assert all(row["slippage"] is None for row in rows), "no quotes are recorded"
+    assert (by_id[1]["bid"], by_id[1]["slippage"]) == (Decimal(100), 0.75), "101 for a middle of 100.25"
+    assert all(row["slippage"] is None for row in rows if row["pair"] != "BTC/USD"), "no quotes are recorded"
 
 
 def test_an_export_has_krakens_own_columns_and_numbers_as_printed(bench: Bench, account: Account) -> None:
