@@ -44,6 +44,8 @@ from recorder.runtime.waiting import to_the_end
 
 OVERLAP_S: Final = 86_400
 """How far each round begins before what has been read: fills have been missing from TradesHistory (API.md 16.3)."""
+CLAIM_US: Final = 3_600_000_000
+"""How far reading must have got to be recorded again: a start only repeats so much more, and events stay few."""
 AHEAD_S: Final = 62
 """How far after the host's time a window ends: its clock may be a minute behind Kraken's, and ends are whole seconds.
 An entry that would come after the end could be in the balances and not in the ledger."""
@@ -233,8 +235,7 @@ class AccountPoll:
             if walk.done or len(waiting) >= ROWS:
                 added += await self._add(feed.dataset, waiting)
                 waiting = []
-                # Without new entries only a long way is recorded: a start could have stored them and died before this.
-                if claims and reached_us > claimed_us + (0 if added else OVERLAP_S * 1_000_000):
+                if claims and reached_us > claimed_us + CLAIM_US:
                     claimed_us = reached_us
                     await _in_thread(self._store.have_read, feed.dataset, claimed_us)
         return added

@@ -79,6 +79,8 @@ class AccountStore:
         self._segments = Segments(layout, disk, staging=staging)
         self._now_us = now_us
         self._held = {dataset.name: self._load(dataset) for dataset in IDENTIFIED}
+        # Of several the last counts: after rows have vanished, everything is read again from the beginning.
+        self._read = {row["table"]: (int(row["until_us"]), int(row["rows"])) for row in self.events(AccountEvent.READ)}
 
     def ids(self, dataset: Dataset) -> Mapping[str, int]:
         """Return the ids stored in a table, each with a checksum of its numbers."""
@@ -114,14 +116,14 @@ class AccountStore:
 
     def have_read(self, dataset: Dataset, until_us: int) -> None:
         """Record that everything in a table up to ``until_us`` has been read, and is stored."""
-        self.event(AccountEvent.READ, table=dataset.name, until_us=until_us, rows=len(self._held[dataset.name]))
+        rows = len(self._held[dataset.name])
+        self.event(AccountEvent.READ, table=dataset.name, until_us=until_us, rows=rows)
+        self._read[dataset.name] = until_us, rows
 
     def read_until_us(self, dataset: Dataset) -> int | None:
         """Return up to when a table has been read; None for not at all, or if rows of it have vanished since."""
-        found = [detail for detail in self.events(AccountEvent.READ) if detail.get("table") == dataset.name]
-        if not found or max(detail["rows"] for detail in found) > len(self._held[dataset.name]):
-            return None
-        return max(int(detail["until_us"]) for detail in found)
+        until_us, rows = self._read.get(dataset.name, (0, 0))
+        return until_us if until_us and rows <= len(self._held[dataset.name]) else None
 
     def events(self, kind: AccountEvent) -> list[dict[str, Any]]:
         """Return the details of events of a kind, the oldest first, each with its time (``time_us``)."""

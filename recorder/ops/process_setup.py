@@ -66,7 +66,8 @@ def end_with_parent() -> None:
 
 def no_core() -> None:
     """Let the system write no core dump of this process, nor of those that it begins."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if resource.getrlimit(resource.RLIMIT_CORE) != (0, 0):  # a service may not be allowed to set what it is given
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def keep_secrets() -> None:

@@ -260,6 +260,13 @@ async def test_rows_that_vanished_are_fetched_again(tmp_path: Path) -> None:
         path.unlink()
     assert (await bench.round()).is_reconciled
     assert_whole(bench)
+    bench.rest.account.removed.add(bench.rest.account.rows[0].id)
+    for path in Layout(tmp_path / "account").files(Branch(LEDGER)):
+        path.unlink()
+    assert not (await bench.round()).is_reconciled, "one is not to be had again"
+    bench.asked.clear()
+    await bench.round()
+    assert not any("/Ledgers" in line and "start=" not in line for line in bench.asked), "and is not waited for"
 
 
 async def test_the_folder_is_private_of_its_own_and_of_one_process(tmp_path: Path) -> None:
