@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from recorder.version import __version__
 
-__all__ = ["AliasWarning", "Archive", "__version__", "connect", "errors"]
+__all__ = ["Account", "AliasWarning", "Archive", "__version__", "connect", "connect_account", "errors"]
 
 if TYPE_CHECKING:
     from recorder import errors
+    from recorder.query.account import Account, connect_account
     from recorder.query.connect import Archive, connect
     from recorder.query.pair_aliases import AliasWarning
 
-_HOMES: Final = {"AliasWarning": "recorder.query.pair_aliases", "errors": "recorder.errors"}
+_HOMES: Final = {
+    "Account": "recorder.query.account",
+    "AliasWarning": "recorder.query.pair_aliases",
+    "connect_account": "recorder.query.account",
+    "errors": "recorder.errors",
+}
 _HOME: Final = "recorder.query.connect"
 
 

@@ -175,6 +175,17 @@ def _holds(archive: TradeArchive, pair: str, ids: Spans) -> bool:
     return all(held.covers(span) for span in ids)
 
 
+def account_of(config: Config, context: Context) -> MarketProcess:
+    """Return what runs the process that records an account; loaded only for it.
+
+    The key may be in the environment of this process too.
+    """
+    process_setup.no_core()
+    from recorder.daemon.account_process import AccountProcess  # noqa: PLC0415 -- see above
+
+    return AccountProcess(config, context)
+
+
 class Task(Protocol):
     """A task that runs until it is cancelled, which may happen at any time."""
 
@@ -319,6 +330,7 @@ class _Run:
         )
         self._market = market = MarketProcess(config, context, has_work=functools.partial(leaves_work, archive.layout))
         heartbeat.watch_quotes(lambda: market.about)
+        self._account = account_of(config, context) if config.account.record else None
 
         def spare(waits: bool) -> None:  # noqa: FBT001 -- the watch's own word
             market.hold(waits=waits)
@@ -471,15 +483,19 @@ class _Run:
         self._announce()
         interruptible = [group.create_task(task.run()) for task in self._tasks]
         draining = group.create_task(self._drain.run())
-        market = group.create_task(self._market.run())
+        beside = [group.create_task(self._market.run())]
+        if self._account is not None:
+            beside.append(group.create_task(self._account.run()))
         await self._stop.requested.wait()
         self._market.stop()
+        if self._account is not None:
+            self._account.stop()
         self._heartbeat.stopping()
         log.info("stopping: draining the journal; a second signal leaves that to the next start")
         for running in interruptible:
             running.cancel()
         await asyncio.wait(interruptible)
-        return [draining, market]
+        return [draining, *beside]
 
     def _announce(self) -> None:
         """Log what is recorded from now on, and pass it to the metrics and the service manager."""

@@ -37,8 +37,9 @@ from recorder.errors import ConfigError
 
 PREFIX: Final = "RECORDER_"
 _USUAL: Final = Path("config.yaml")
-_SECRET: Final = "ops.token"  # noqa: S105 -- its name
-"""The one key whose value no error may show, nor a value in place of its section."""
+_SECRETS: Final = ("ops.token", "account.key_file")
+"""Keys whose value no error may show, nor a value in place of their section: the second is where a secret is written
+by mistake."""
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)", re.ASCII)
 SOME_PAIRS: Final = 20
@@ -61,6 +62,11 @@ OFTENEST_REFRESH: Final = "2s"
 """The exchange's edge repeats an answer for two seconds (API.md 2); requesting more often brings nothing."""
 SELDOMEST_REFRESH: Final = "1h"
 """A minute candle is served for twelve hours: this leaves time for an outage, and for retries after it."""
+
+OFTENEST_ACCOUNT: Final = "30s"
+"""A round of requests takes half of a starter's counter, which needs that long to fall again (API.md 4.2)."""
+SELDOMEST_ACCOUNT: Final = "1d"
+"""Rounds overlap by a day."""
 
 NO_PROXY: Final = "none"
 """The value of exchange.proxy that means none, whatever the environment contains."""
@@ -319,6 +325,37 @@ class ExchangeConfig(_Section):
     )
 
 
+def _file_of_key(path: Path | None) -> Path | None:
+    """Refuse what is no path but the secret itself."""
+    if path is not None:
+        _some(path)
+        if _LIKE_A_SECRET.fullmatch(str(path)):
+            raise ValueError
+    return path
+
+
+_LIKE_A_SECRET: Final = re.compile(r"[A-Za-z0-9+/]{40,}={1,2}", re.ASCII)
+"""Kraken's secrets are 64 bytes in base64, which end so; no path does."""
+
+
+class AccountConfig(_Section):
+    """Whether and how an own account is recorded; ``every`` in seconds. The key itself is never part of this."""
+
+    record: bool = Field(False, description="true or false")
+    key_file: Annotated[Path | None, AfterValidator(_file_of_key)] = Field(
+        None, description="the path of a file with the key, readable by you alone, or leave it out"
+    )
+    path: Annotated[Path, AfterValidator(_some)] | None = Field(
+        None, description="the path of a folder of its own, or leave it out for account beside the archive"
+    )
+    tier: Literal["starter", "intermediate", "pro"] = Field("starter", description="starter, intermediate or pro")
+    every: Annotated[float, _duration(OFTENEST_ACCOUNT, SELDOMEST_ACCOUNT), _AS_WRITTEN] = Field(
+        "5m",  # type: ignore[assignment]  # validated like user input
+        description=f"a number and a unit, from {OFTENEST_ACCOUNT} to {SELDOMEST_ACCOUNT}, such as 5m or 1h",
+    )
+    allow_trading_key: bool = Field(False, description="true or false")
+
+
 class OpsConfig(_Section):
     """Health, metrics and logs, and who may access them."""
 
@@ -347,6 +384,7 @@ class Config(BaseSettings):
     archive: ArchiveConfig = ArchiveConfig()
     journal: JournalConfig = JournalConfig()
     exchange: ExchangeConfig = ExchangeConfig()
+    account: AccountConfig = AccountConfig()
     ops: OpsConfig = OpsConfig()
 
     @classmethod
@@ -360,6 +398,11 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let variables override the file, which is passed in as arguments."""
         return env_settings, init_settings
+
+    @property
+    def account_path(self) -> Path:
+        """The folder of the account: by default beside the archive, never in it."""
+        return self.account.path or self.archive.path.absolute().parent / "account"
 
     def drain_every_s(self, pairs: int) -> float:
         """Return the seconds between drains when ``pairs`` pairs are recorded."""
@@ -503,13 +546,13 @@ def _sentences(error: ValidationError, source: str) -> Iterator[str]:
         if key is not None:
             said.add(key)
             place = f"environment variable {_variable(key)}" if _variable(key) in variables else f"{source}: {written}"
-            shown = "not shown here" if key == _SECRET else _shown(problem["input"])
+            shown = "not shown here" if key in _SECRETS else _shown(problem["input"])
             yield f"{place} is {shown}: write {remedies[key]}"
         elif problem["type"] == "extra_forbidden":
             yield _unknown_key(written, source)
         else:
             below = ", ".join(key for key in remedies if key.startswith(f"{written}."))
-            hidden = problem["input"] and _SECRET.startswith(f"{written}.")
+            hidden = problem["input"] and any(secret.startswith(f"{written}.") for secret in _SECRETS)
             shown = "no section" if hidden else _shown(problem["input"])
             yield f"{source}: {written} is {shown}: write its keys below it ({below})"
 

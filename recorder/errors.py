@@ -4,6 +4,7 @@
 
     RecorderError                      exit code
     ├── ConfigError                    2   a key, its value, and what would be right
+    │   └── KeyRefused                 2   of an account: a key that may do too much, or is not kept well
     ├── UsageError                     2   a question that cannot be answered as asked
     │   └── NoSuchArchive              2
     ├── ArchiveInUse                   3   another recorder has this archive open
@@ -25,10 +26,14 @@
     └── ExchangeError                  1   Kraken's answer; ``retry`` is what to do next, ``retry_after_s`` when
         ├── RateLimited                    retry AFTER_PAUSE
         ├── Forbidden                      retry AFTER_LONG_PAUSE (the edge refused us)
+        ├── ClockWrong                     retry WITH_BACKOFF (the host's clock differs from Kraken's)
         ├── Unavailable                    retry WITH_BACKOFF (5xx, EService, no connection, not JSON)
         ├── Malformed                      retry WITH_BACKOFF (JSON, but not a known form of answer)
         └── Refused                        retry NEVER (the request itself is wrong)
-            └── UnknownPair                retry NEVER; carries ``pair``
+            ├── UnknownPair                retry NEVER; carries ``pair``
+            ├── InvalidKey                 2   retry NEVER, not even in another process: it leads to a lockout
+            ├── InvalidNonce               2   retry NEVER; the client has done so once
+            └── PermissionDenied               retry NEVER; the message names the right that the key lacks
 
 Whether and how to retry is a property of the type, so that no caller has to read a message to decide.
 """
@@ -71,6 +76,10 @@ class ConfigError(RecorderError):
     """An unusable configuration; names the key, the value and the remedy."""
 
     exit_code = 2
+
+
+class KeyRefused(ConfigError):
+    """A key of an account that is not used: it may do more than read, cannot be read, or is not kept secret."""
 
 
 class UsageError(RecorderError):
@@ -221,6 +230,10 @@ class Unavailable(ExchangeError):
     """No answer, a 5xx, a body that is not JSON, or ``EService:*``: back off and retry."""
 
 
+class ClockWrong(ExchangeError):
+    """The host's clock differs from the exchange's by more than a private request may."""
+
+
 class Malformed(ExchangeError):
     """JSON, but not a known form of answer; ``body`` is the answer as received, if available."""
 
@@ -239,3 +252,19 @@ class UnknownPair(Refused):
     def __init__(self, message: str, pair: str | None = None) -> None:
         super().__init__(message)
         self.pair = pair
+
+
+class InvalidKey(Refused):
+    """The exchange does not accept the key or its signature."""
+
+    exit_code = 2
+
+
+class InvalidNonce(Refused):
+    """The exchange has seen a greater nonce of this key."""
+
+    exit_code = 2
+
+
+class PermissionDenied(Refused):
+    """The key lacks a right, which the message names."""

@@ -106,6 +106,7 @@ def test_what_is_live_is_taken_over_and_all_else_stays() -> None:
         "archive: {path: there, drain_every: 1h}\njournal: {sync_every: 1s, keep: 0s}\n"
         "exchange: {allow_plaintext: true, rest_url: 'https://x', ws_url: 'wss://x', "
         "proxy: none, subscribe_params: {venue: spot}, requests_per_second: 2}\n"
+        "account: {record: true, key_file: key, path: mine, tier: pro, every: 1h, allow_trading_key: true}\n"
         "ops: {host: localhost, port: 0, expose: true, token: sixteen-letters-or-more, log: json}\n"
     )
     wanted = load(Path("mine.yaml"))
@@ -188,6 +189,13 @@ MISTAKES = [
     ("exchange.requests_per_second", "true", "True", "a number from 0.01 to 1000"),
     ("exchange.requests_per_second", ".nan", "nan", "a number from 0.01 to 1000"),
     ("exchange.requests_per_second", "fast", "'fast'", "a number from 0.01 to 1000"),
+    ("account.record", "maybe", "'maybe'", "true or false"),
+    ("account.key_file", "''", "not shown here", "the path of a file with the key"),
+    ("account.key_file", "kQH5HW/8p1uGOVjbgWA7FunAmGO8lsSUXNsu3eow76sz84Q18fWx==", "not shown here", "readable by you"),
+    ("account.path", "''", "''", "the path of a folder of its own"),
+    ("account.tier", "gold", "'gold'", "starter, intermediate or pro"),
+    ("account.every", "1s", "'1s'", "from 30s to 1d"),
+    ("account.allow_trading_key", "5", "5", "true or false"),
     ("ops.host", "''", "''", "an address or name to listen at"),
     ("ops.port", "99999", "99999", "a number from 0 (serve nothing) to 65535"),
     ("ops.port", "no", "False", "a number from 0"),
@@ -379,6 +387,12 @@ TWINS = {
     "exchange.proxy": ("http://proxy:3128", "http://proxy:3128"),
     "exchange.subscribe_params": ('{"venue": "spot"}', {"venue": "spot"}),
     "exchange.requests_per_second": ("0.5", 0.5),
+    "account.record": ("true", True),
+    "account.key_file": ("mine", Path("mine")),
+    "account.path": ("there", Path("there")),
+    "account.tier": ("pro", "pro"),
+    "account.every": ("1h", 3600),
+    "account.allow_trading_key": ("true", True),
     "ops.host": ("0.0.0.0", "0.0.0.0"),
     "ops.port": ("0", 0),
     "ops.expose": ("true", True),

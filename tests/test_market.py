@@ -138,6 +138,8 @@ async def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 def test_the_recorder_loads_nothing_that_only_this_process_needs() -> None:
     own = ["market", "collectors.quote_feed", "collectors.quote_forecast"]
-    code = f"import sys, recorder.cli.run; print([n for n in {own} if f'recorder.{{n}}' in sys.modules])"
+    of_account = "[n for n in sys.modules if n.startswith('recorder.') and ('account' in n or 'private' in n)]"
+    loaded = f"[n for n in {own} if f'recorder.{{n}}' in sys.modules] + {of_account}"
+    code = f"import sys, recorder.cli.run; print({loaded})"
     said = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"

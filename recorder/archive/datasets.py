@@ -217,9 +217,21 @@ MARKET_EVENTS: Final = replace(
 
 DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS, QUOTES, QUOTE_SESSIONS, MARKET_EVENTS)
 BY_NAME: Final[Mapping[str, Dataset]] = {dataset.name: dataset for dataset in DATASETS}
+_elsewhere: dict[str, Dataset] = {}
+"""Tables that lie in folders of their own; filled by the modules that define them."""
 WITHOUT_IDS: Final = tuple(dataset for dataset in DATASETS if not dataset.has_ids)
 EVENTS_OF: Final[Mapping[str, Dataset]] = {one.journal: one for one in (EVENTS, MARKET_EVENTS)}
 """The table of events of each journal. Each has its own, so that no process waits for a lock that another one holds."""
+
+
+def add_elsewhere(*tables: Dataset) -> None:
+    """Make files of tables readable and writable that are no part of an archive."""
+    _elsewhere.update((table.name, table) for table in tables)
+
+
+def entry(name: str) -> Dataset:
+    """Return the entry of a table, of an archive or elsewhere. Raises KeyError."""
+    return BY_NAME[name] if name in BY_NAME else _elsewhere[name]
 
 
 def journals() -> tuple[str, ...]:
@@ -237,7 +249,8 @@ def remedy(path: Path | str) -> str:
     parts = Path(path).parts
     if parts[-1] == SCHEMA_FILE:
         return "remove it; `recorder run` writes it anew when it starts"
-    return next((BY_NAME[part].remedy for part in reversed(parts) if part in BY_NAME), TRADES.remedy)
+    known = {**_elsewhere, **BY_NAME}
+    return next((known[part].remedy for part in reversed(parts) if part in known), TRADES.remedy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeAlias
 
 import pyarrow as pa
 
-from recorder.archive.datasets import BY_NAME, Dataset, Encoding, remedy
+from recorder.archive.datasets import BY_NAME, Dataset, Encoding, entry, remedy
 from recorder.archive.footer import Footer
 from recorder.archive.layout import digest_in, new_name
 from recorder.archive.schema_versions import upgraded
@@ -465,7 +465,7 @@ def write_stream(
 
 def writer(sink: object, columns: pa.Schema, footer: Footer, *, level: int = FRESH_LEVEL) -> pq.ParquetWriter:
     """Open a Parquet writer with the encodings of the table (measured on real rows, DESIGN 9)."""
-    encodings: Mapping[str, Encoding] = BY_NAME[footer.table].encodings
+    encodings: Mapping[str, Encoding] = entry(footer.table).encodings
     parquet = pq.ParquetWriter(
         sink,
         columns,

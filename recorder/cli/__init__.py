@@ -48,6 +48,7 @@ VERBS: Final = (
     "plot",
     "doctor",
     "config",
+    "account",
     "sandbox",
     "demo",
 )
@@ -96,7 +97,7 @@ class _Verbs(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002
         if cmd_name not in VERBS:
             return None
-        if cmd_name in {"run", "import"}:
+        if cmd_name in {"run", "import", "account"}:
             # Arrow's own allocator never returns the peak memory of each thread. It is chosen once, when pyarrow is
             # loaded.
             os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -109,6 +110,12 @@ class _Verbs(TyperGroup):
         name = _MODULES.get(cmd_name, cmd_name)
         with _loading():
             module = importlib.import_module(f"recorder.cli.{name}")
+        if isinstance(group := getattr(module, name), typer.Typer):
+            for one in group.registered_commands:
+                one.cls, one.context_settings = _Verb, _SETTINGS
+            found = typer.main.get_group(group)
+            found.name = cmd_name
+            return found
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(cmd_name, cls=_Verb, context_settings=_SETTINGS)(getattr(module, name))
         return typer.main.get_command(single)

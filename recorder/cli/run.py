@@ -93,6 +93,8 @@ class CommandLine:
             "exchange": settings.exchange.model_copy(update=dict(exchange)),
             "ops": settings.ops.model_copy(update={} if port is None else {"port": port}),
         }
+        if self.sandbox:  # whose account is no real one, and gets no real key
+            sections["account"] = settings.account.model_copy(update={"record": False})
         return settings.model_copy(update=sections | ({"pairs": self.pairs} if self.pairs else {}))
 
 

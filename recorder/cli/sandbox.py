@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from recorder.cli import INTERRUPTED
 from recorder.cli.screen import echo
 from recorder.clock import SystemClock
+from recorder.errors import UsageError
 from recorder.sandbox.fault_schedule import NAMES, parse_act
 from recorder.sandbox.market import CHARACTERS, Market, others_trading
 from recorder.sandbox.market_protocol import MarketProtocol
@@ -24,6 +26,12 @@ from recorder.sandbox.pairs import some
 from recorder.sandbox.replay import listing_of, replay_files
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import Throttle
+
+if TYPE_CHECKING:
+    from recorder.sandbox.private_rest import PrivateRest
+
+HOUR_NS: Final = 3_600 * 10**9
+DAY_NS: Final = 24 * HOUR_NS
 
 
 def sandbox(
@@ -54,6 +62,10 @@ def sandbox(
             f"8:busy:3x:/0/public/OHLC; faults are {', '.join(NAMES)}."
         ),
     ] = None,
+    account: Annotated[
+        Path | None,
+        typer.Option(help="Serve an invented account too, and write a key to read it into this new file."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
 ) -> None:
     """Serve a local imitation of Kraken until interrupted.
@@ -70,7 +82,9 @@ def sandbox(
         market = Market(
             start_ns=clock.wall_ns(), seed=seed, rate=rate, history=history, characters=characters, listed=listed
         )
-    exchange = Sandbox(market, clock=clock, truth=truth, script=[parse_act(text) for text in fault or ()], seed=seed)
+    private = None if account is None else _account(account, seed, clock.wall_ns())
+    script = [parse_act(text) for text in fault or ()]
+    exchange = Sandbox(market, clock=clock, truth=truth, script=script, seed=seed, private=private)
     if throttle:
         exchange.throttle(Throttle(clock))
     for pair in reject or ():
@@ -78,6 +92,21 @@ def sandbox(
     stopped_by = asyncio.run(_serve(exchange, host=host, port=port, as_json=as_json))
     if stopped_by == signal.SIGINT:
         raise typer.Exit(INTERRUPTED)
+
+
+def _account(key_file: Path, seed: int, now_ns: int) -> PrivateRest:
+    """Return the private endpoints of an invented account, and write a new key for it, for its owner alone to read."""
+    from recorder.sandbox.private_account import PrivateAccount  # noqa: PLC0415 -- few sandboxes have an account
+    from recorder.sandbox.private_rest import PrivateRest, new_key  # noqa: PLC0415 -- likewise
+
+    invented, key = PrivateAccount(seed), new_key(now_ns)
+    invented.invent(trades=200, others=600, start_ns=now_ns - 400 * DAY_NS, end_ns=now_ns - HOUR_NS)
+    try:
+        with os.fdopen(os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"KRAKEN_API_KEY={key.key}\nKRAKEN_API_SECRET={key.secret}\n")
+    except OSError as error:
+        raise UsageError(f"{key_file} cannot be made ({error.strerror}): name a new file for the key") from None
+    return PrivateRest(invented, [key])
 
 
 async def _serve(exchange: Sandbox, *, host: str, port: int, as_json: bool) -> signal.Signals:

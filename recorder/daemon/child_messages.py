@@ -18,6 +18,7 @@ LINE_BYTES: Final = 1 << 20
 """Limit of a message; a configuration that names every pair of Kraken has 20 kB, the metrics 10."""
 
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+_OF_ACCOUNT: Final = "KRAKEN_API_"
 _OPS: Final = ("host", "port", "expose", "token")
 """What is only of the recorder's own server, the secret included."""
 
@@ -49,9 +50,13 @@ def decode_state(line: bytes) -> State:
     return msgspec.json.decode(line, type=State)
 
 
-def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the child: without the keys of the configuration, which would override what is sent."""
-    return {name: value for name, value in environ.items() if not name.upper().startswith(PREFIX)}
+def environment(environ: Mapping[str, str], *, key: bool = False) -> dict[str, str]:
+    """Return the environment of the child: without the keys of the configuration, which would override what is sent.
+
+    The variables with the key of an account are only for the child that uses it.
+    """
+    left_out = (PREFIX,) if key else (PREFIX, _OF_ACCOUNT)
+    return {name: value for name, value in environ.items() if not name.upper().startswith(left_out)}
 
 
 def log_line(line: bytes) -> tuple[str, str, dict[str, Any]]:

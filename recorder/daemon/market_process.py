@@ -61,7 +61,14 @@ log = structlog.get_logger()
 
 
 class MarketProcess:
-    """Runs the process while the configuration names pairs of quotes, and nothing holds it back."""
+    """Runs the process while the configuration names pairs of quotes, and nothing holds it back.
+
+    ``account_process`` runs another one in the same way.
+    """
+
+    name = NAME
+    keeps_key = False
+    """Whether it gets the variables with the key of an account."""
 
     def __init__(
         self,
@@ -86,7 +93,29 @@ class MarketProcess:
         self._heard_s = 0.0
         self._pid: int | None = None
         self._pairs = self._ends = 0
+        self._expose()
+
+    @property
+    def _configured(self) -> bool:
+        """Whether the configuration wants the process."""
+        return bool(self._config.quotes.pairs)
+
+    def _expose(self) -> None:
+        """Let the metrics show whether it runs."""
         self._metrics.market_running.set_function(lambda: self._pid is not None)
+
+    def _count_end(self) -> None:
+        self._metrics.market_ends.inc()
+
+    def _log_end(self, **detail: object) -> None:
+        log.error("the process that records quotes ended", **detail)
+
+    def _log_kill(self, *, after_s: float) -> None:
+        log.warning("the process that records quotes is killed: it did not end in time", after_s=after_s)
+
+    def _show(self, metrics: str) -> None:
+        """Expose the metrics of the process, or none once it has ended."""
+        self._metrics.beside = metrics
 
     def want(self, config: Config) -> None:
         """Record by this configuration from now on."""
@@ -106,7 +135,7 @@ class MarketProcess:
     @property
     def about(self) -> dict[str, object] | None:
         """What there is to say of it; None if no quotes are to be recorded."""
-        if not self._config.quotes.pairs:
+        if not self._configured:
             return None
         return {"running": self._pid is not None, "held": self._held, "pairs": self._pairs, "ends": self._ends}
 
@@ -118,7 +147,7 @@ class MarketProcess:
         delay = GrowingDelay(FIRST_S, LAST_S)
         due_s, left = self._clock.monotonic(), False
         while not self._stopping:
-            if not self._config.quotes.pairs and self._clock.monotonic() >= due_s:
+            if not self._configured and self._clock.monotonic() >= due_s:
                 due_s = self._clock.monotonic() + LOOK_AFTER_S
                 left = await asyncio.to_thread(self._leaves_work)
             if not (self._wanted or (left and not self._held)):
@@ -145,7 +174,7 @@ class MarketProcess:
 
     @property
     def _wanted(self) -> bool:
-        return bool(self._config.quotes.pairs) and not self._held and not self._stopping
+        return self._configured and not self._held and not self._stopping
 
     async def _until(self, true: Callable[[], bool]) -> None:
         while not true():
@@ -153,7 +182,7 @@ class MarketProcess:
             await self._changed.wait()
 
     async def _report(self, code: int, retry_s: float) -> None:
-        detail: dict[str, Any] = {"process": NAME}
+        detail: dict[str, Any] = {"process": self.name}
         if code < 0:
             detail["signal"] = _signal_name(-code)
         else:
@@ -161,8 +190,8 @@ class MarketProcess:
         if self._reason is not None:
             detail["reason"] = self._reason
         self._ends += 1
-        self._metrics.market_ends.inc()
-        log.error("the process that records quotes ended", **detail, retry_in_s=retry_s)
+        self._count_end()
+        self._log_end(**detail, retry_in_s=retry_s)
         await self._notes.event(EventKind.PROCESS_ENDED, **detail, retry_s=retry_s)
 
     async def _lifetime(self) -> int | None:
@@ -176,19 +205,20 @@ class MarketProcess:
                 stderr=PIPE,
                 limit=child_messages.LINE_BYTES,
                 start_new_session=True,  # Ctrl-C is for the recorder, which asks it to stop
-                env=child_messages.environment(os.environ),
+                env=child_messages.environment(os.environ, key=self.keeps_key),
             )
         except OSError as error:
             self._reason = f"it could not be begun: {error.strerror}"
             return 1
         self._pid = process.pid
         beside = [asyncio.create_task(self._instruct(process)), asyncio.create_task(self._watch(process))]
-        reading = [asyncio.create_task(self._states(process)), asyncio.create_task(_relay(process))]
+        reading = [asyncio.create_task(self._states(process)), asyncio.create_task(_relay(process, self.name))]
         try:
             code = await process.wait()
             await asyncio.wait(reading, timeout=1.0)
         finally:
-            self._pid, self._metrics.beside, self._pairs = None, "", 0
+            self._pid, self._pairs = None, 0
+            self._show("")
             for one in (*beside, *reading):
                 one.cancel()
             await _end(process)
@@ -199,7 +229,7 @@ class MarketProcess:
         """Tell the process each configuration; ask it to end when it is not wanted any more, and see to it."""
         sent, stdin = None, process.stdin
         assert stdin is not None
-        while self._wanted or not (sent or self._config.quotes.pairs or self._stopping):
+        while self._wanted or not (sent or self._configured or self._stopping):
             if sent is not self._config:
                 sent = self._config
                 stdin.write(child_messages.encode_config(sent))
@@ -208,7 +238,7 @@ class MarketProcess:
         self._asked = True
         _signal(process, signal.SIGTERM)
         await self._clock.sleep(STOP_S)
-        log.warning("the process that records quotes is killed: it did not end in time", after_s=STOP_S)
+        self._log_kill(after_s=STOP_S)
         _signal(process, signal.SIGKILL)
 
     async def _watch(self, process: Process) -> None:
@@ -227,7 +257,8 @@ class MarketProcess:
             with contextlib.suppress(msgspec.DecodeError):
                 state = child_messages.decode_state(line)
                 self._heard_s = self._clock.monotonic()
-                self._pairs, self._metrics.beside = state.pairs, state.metrics
+                self._pairs = state.pairs
+                self._show(state.metrics)
 
         await _each_line(process.stdout, take)
 
@@ -245,12 +276,12 @@ def leaves_work(layout: Layout) -> bool:
     return has_lines(layout.journal_dir(MARKET_JOURNAL)) or undisturbed(has_files, "the files of quotes")
 
 
-async def _relay(process: Process) -> None:
+async def _relay(process: Process, name: str) -> None:
     """Print the log of the process in the recorder's own."""
 
     async def say(line: bytes) -> None:
         level, event, fields = child_messages.log_line(line)
-        getattr(log, level)(event, **{**fields, "process": NAME})
+        getattr(log, level)(event, **{**fields, "process": name})
 
     await _each_line(process.stderr, say)
 

@@ -140,6 +140,15 @@ def result(status: int, body: bytes, *, retry_after_s: float | None = None, now_
     return bytes(answer.result)
 
 
+def failures(body: bytes) -> list[str]:
+    """Return the errors in an answer, without warnings; none if it is no envelope of Kraken's."""
+    try:
+        texts = _texts(wire.answer(body).error)
+    except wire.UNREADABLE:
+        return []
+    return [text for text in texts or () if not text.startswith("W")]
+
+
 def refusal(status: int, retry_after_s: float | None = None) -> ExchangeError:
     """Return the error for an HTTP status other than 200: it comes from the edge (API.md 2)."""
     if status == 429:

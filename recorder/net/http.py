@@ -205,7 +205,7 @@ class Http:
         url = URL(self._base + request.target, encoded=True)
         try:
             async with self._client.get(url, trace_request_ctx=connected) as response:
-                body = await self._body(response)
+                body = await whole_body(response)
                 status, headers = response.status, response.headers
         except TimeoutError as error:
             raise Unavailable(f"{self._shown}{request.path} did not answer in time ({reason(error)})") from error
@@ -279,13 +279,15 @@ class Http:
         per_s = round(self._paces.per_s(path), 6)
         await self._refused(reason=reason, path=path, scope=scope, pause_s=round(pause_s, 3), per_s=per_s)
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise Unavailable(f"{response.url.path} answered more than {MAX_BODY} bytes; no answer is so long")
-        return bytes(body)
+
+async def whole_body(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body of an answer. Raises Unavailable if it is longer than any."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise Unavailable(f"{response.url.path} answered more than {MAX_BODY} bytes; no answer is so long")
+    return bytes(body)
 
 
 def wanted_s(headers: Mapping[str, str], now_ns: int) -> float | None:

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import pwd
+import resource
 import signal
 import sys
 import tempfile
@@ -63,6 +64,24 @@ def end_with_parent() -> None:
         prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
+def no_core() -> None:
+    """Let the system write no core dump of this process, nor of those that it begins."""
+    if resource.getrlimit(resource.RLIMIT_CORE) != (0, 0):  # a service may not be allowed to set what it is given
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def keep_secrets() -> None:
+    """Let this process leave no picture of its memory: no core dump, and no debugger of the same user.
+
+    A limit of 0 alone does not keep a core from a program that the system pipes it to, such as systemd-coredump
+    (core(5)); not being dumpable does, and also hides the environment from other processes of the user.
+    """
+    no_core()
+    prctl = getattr(_c_library, "prctl", None)
+    if prctl is not None:
+        prctl(_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def release_memory() -> None:
     """Return free memory to the system, after work that used much. Blocking, some milliseconds.
 
@@ -77,7 +96,8 @@ _c_library = ctypes.CDLL(None)
 _malloc_trim = getattr(_c_library, "malloc_trim", None)
 _mallopt = getattr(_c_library, "mallopt", None)
 _SET_PARENT_DEATH_SIGNAL: Final = 1
-"""Value of Linux's constant, from sys/prctl.h."""
+_SET_DUMPABLE: Final = 4
+"""Values of Linux's constants, from sys/prctl.h."""
 _ARENA_MAX: Final = -8
 """Value of glibc's constant, from malloc.h; other C libraries ignore unknown values."""
 

@@ -71,6 +71,10 @@ class RestFrontend:
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Answer one REST request, or apply its faults."""
+        return await self.respond_by(request, lambda: self._right(request))
+
+    async def respond_by(self, request: web.Request, answer: Callable[[], str]) -> web.StreamResponse:
+        """Answer one REST request with what ``answer`` returns, or apply its faults."""
         client = request.remote or ""
         if self.throttle is not None and not self.throttle.allows(client):
             return self._refuse(request, self.throttle, client)
@@ -83,7 +87,7 @@ class RestFrontend:
                 await self._clock.sleep(mishap.delay_s)
         if replacing is not None:
             return self._replaced(replacing)
-        return await self._damaged(request, struck)
+        return await self._damaged(request, struck, answer)
 
     def _replaced(self, mishap: RestFault) -> web.Response:
         headers = mishap.beside.headers(self._clock.wall_ns() / 1e9)
@@ -91,10 +95,12 @@ class RestFrontend:
             return _page(mishap.name, headers)
         return _body(failure(self._faults.rest.error_of(mishap)), headers)
 
-    async def _damaged(self, request: web.Request, struck: list[RestFault]) -> web.StreamResponse:
+    async def _damaged(
+        self, request: web.Request, struck: list[RestFault], answer: Callable[[], str]
+    ) -> web.StreamResponse:
         names = {mishap.name for mishap in struck}
         repeated = self._repeated(request.raw_path) if "cached" in names else None
-        text = repeated if repeated is not None else self._right(request)
+        text = repeated if repeated is not None else answer()
         if "cached" in names and repeated is None:
             self._cache[request.raw_path] = (self._clock.monotonic(), text)
         if "no_last" in names:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from email.utils import formatdate
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -36,6 +36,9 @@ from recorder.sandbox.throttle import Throttle
 from recorder.sandbox.ticker_feed import TickerFeed
 from recorder.sandbox.websocket import Connection
 from recorder.sandbox.websocket_faults import HALF_DEAD, Stall
+
+if TYPE_CHECKING:  # few sandboxes have an account
+    from recorder.sandbox.private_rest import PrivateRest
 
 STEP_S: Final = 0.02
 """The interval of the market's steps: far below what a client can notice, far above what a step costs."""
@@ -65,6 +68,7 @@ class Sandbox:
         inclusive_ohlc: bool = True,
         trades_per_frame: int = TRADES_PER_FRAME,
         seed: int = 1,
+        private: PrivateRest | None = None,
     ) -> None:
         self.market = market
         self.requests = RequestLog()
@@ -73,6 +77,8 @@ class Sandbox:
         self.clients = Clients(clock, self.faults.lines)
         self.rest_url = self.ws_url = ""
         self.clock = clock
+        self.private = private
+        """The private endpoints, of an invented account; None if there is none."""
         self._truth_path = truth
         self._truth: TruthFile | None = None
         self._rest = Rest(
@@ -314,6 +320,8 @@ class Sandbox:
         application.router.add_get("/v2", self._socket)
         application.router.add_get("/0/public/{method}", self.edge.respond)
         application.router.add_get("/0/{rest:.*}", self.edge.respond)
+        if self.private is not None:
+            application.router.add_post("/0/private/{method}", self._private)
         return application
 
     @web.middleware
@@ -344,6 +352,14 @@ class Sandbox:
             silent=self.faults.lines.silent,
         )
         return await self.clients.serve(request, connection)
+
+    async def _private(self, request: web.Request) -> web.StreamResponse:
+        body, private = await request.text(), self.private
+        assert private is not None
+        method, headers = request.match_info["method"], request.headers
+        return await self.edge.respond_by(
+            request, lambda: private.answer(method, headers, body, now_ns=self.clock.wall_ns())
+        )
 
     def _followers(self, symbol: str) -> list[Client]:
         if not (followers := self.clients.following(symbol)):

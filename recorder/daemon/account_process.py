@@ -1,0 +1,70 @@
+"""The process that records an account, as seen from the recorder: run like the process of quotes, and never by force.
+
+A key that is refused is not tried again and again, which would lock the account out: the process is begun anew only
+when the recorder is.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from recorder.config import Config
+from recorder.core.backoff import GrowingDelay
+from recorder.daemon.market_process import FIRST_S, LAST_S, WORKED_S, MarketProcess
+from recorder.errors import ConfigError
+from recorder.runtime.context import Context
+from recorder.runtime.waiting import first_of
+
+COMMAND: Final = (sys.executable, "-m", "recorder.account")
+
+log = structlog.get_logger()
+
+
+class AccountProcess(MarketProcess):
+    """Runs the process while the configuration says that the account is recorded."""
+
+    name = "account"
+    keeps_key = True
+
+    def __init__(self, config: Config, context: Context, *, command: Sequence[str] = COMMAND) -> None:
+        super().__init__(config, context, command=command)
+
+    @property
+    def _configured(self) -> bool:
+        return self._config.account.record
+
+    def _expose(self) -> None:
+        """Expose nothing: what concerns an account stays in its own folder."""
+
+    def _count_end(self) -> None:
+        """Count nothing, likewise; the end is an event."""
+
+    def _log_end(self, **detail: object) -> None:
+        log.error("the process that records the account ended", **detail)
+
+    def _log_kill(self, *, after_s: float) -> None:
+        log.warning("the process that records the account is killed: it did not end in time", after_s=after_s)
+
+    def _show(self, metrics: str) -> None:
+        """Expose nothing, likewise."""
+
+    async def run(self) -> None:
+        """Run the process until :meth:`stop`, or until it ends because of its key or its configuration."""
+        delay = GrowingDelay(FIRST_S, LAST_S)
+        while self._wanted:
+            started_s = self._clock.monotonic()
+            code = await self._lifetime()
+            if code is None or self._stopping:
+                return
+            if self._clock.monotonic() - started_s >= WORKED_S:
+                delay.reset()
+            retry_s = delay.failed()
+            await self._report(code, retry_s)
+            if code == ConfigError.exit_code:
+                log.error("the account waits for the next start of the recorder", remedy="read the lines above")
+                return
+            await first_of(self._clock.sleep(retry_s), self._until(lambda: self._stopping))
