@@ -42,11 +42,17 @@ PATIENCE_S = 300.0
 
 
 async def until(true: Callable[[], bool], *, what: str) -> None:
-    """Return once ``true()`` is; looks again and again, and fails with ``what`` if it never is."""
+    """Return once ``true()`` is; looks again and again, and fails with ``what`` if it never is.
+
+    It sleeps longer than looks take: to read an archive and its journal may take longer than what is waited for.
+    """
     deadline_s = time.monotonic() + PATIENCE_S
-    while not true():
+    while True:
+        began_s = time.thread_time()
+        if true():
+            return
         assert time.monotonic() < deadline_s, f"in vain: {what}"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(max(0.02, 5 * (time.thread_time() - began_s)))
 
 
 def config_for(sandbox: Sandbox, data: Path, *pairs: str, drain_every_s: float = 300.0, pace: float = 200.0) -> Config:

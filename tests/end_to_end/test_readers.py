@@ -19,9 +19,9 @@ LIVE_COUNTS = """
 """
 ROUNDS = 12
 """Drains that the readers must live through, each with a compaction behind it."""
-EVERY_S = 0.05
+EVERY_S = 0.1
 """Between two drains, and between two looks for files to merge, at least: the readers have a question in each."""
-COMMIT_S = 0.04
+COMMIT_S = 0.05
 """The journal is synced more often than this, however slow the readers are."""
 
 
