@@ -55,9 +55,8 @@ async def test_a_second_recorder_of_one_archive_exits_3_and_sigterm_drains_and_e
             first.close()
     code, said = await ends(tmp_path, "status", "--data", str(data), "--json")
     assert code == 0
-    assert all(
-        pair["journalled"] == 0 and pair["holes"] == [] and pair["rows"] >= 50 for pair in json.loads(said)["pairs"]
-    )
+    pairs = json.loads(said)["pairs"]
+    assert all(pair["journalled"] == 0 and pair["holes"] == [] and pair["rows"] >= 50 for pair in pairs), pairs
 
 
 async def test_run_for_a_while_from_the_sandbox_ends_by_itself(tmp_path: Path) -> None:
