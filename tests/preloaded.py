@@ -1,20 +1,21 @@
 """A process that has loaded the recorder and starts others as copies of itself: what takes time is to import.
 
-It is run as a script. Each line that it reads is a request; the new process answers with its id, and runs the command line
-from its beginning to its end. Its exit code is written to a file once it has ended.
+It is run as a script. Each line that it reads is a request; the new process answers with its id, and runs the command
+line from its beginning to its end. Its exit code is written to a file once it has ended.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import select
 import signal
 import sys
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 
 class Start(TypedDict):
@@ -54,13 +55,14 @@ def serve() -> None:
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     exit_codes: dict[int, Path] = {}
+    requests = io.FileIO(0, closefd=False)  # unbuffered: what is not read yet, select sees
     while True:
         ready, _, _ = select.select([0, woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
             ended(exit_codes)
         if 0 in ready:
-            line = sys.stdin.buffer.raw.readline()  # type: ignore[attr-defined]  # unbuffered: select sees all there is
+            line = requests.readline()
             if not line:
                 sys.exit()
             start: Start = json.loads(line)
@@ -96,16 +98,14 @@ def become(start: Start) -> None:
     for number, file in opened.items():
         os.dup2(file, number)
         os.close(file)
-    sys.stdin = open(0, closefd=False)
-    sys.stdout = text(1, line_buffering=os.isatty(1))
-    sys.stderr = text(2, line_buffering=True, errors="backslashreplace")
+    sys.stdout, sys.stderr = text(1, "strict"), text(2, "backslashreplace")
     sys.argv = ["recorder", *start["arguments"]]
 
 
-def text(number: int, **options: Any) -> Any:
-    stream = open(number, "w", closefd=False)
-    stream.reconfigure(**options)
-    return stream
+def text(number: int, errors: str) -> io.TextIOWrapper:
+    """Return a stream as an interpreter makes its own: what a terminal or a log shows is there line by line."""
+    lines = number == 2 or os.isatty(number)
+    return io.TextIOWrapper(io.BufferedWriter(io.FileIO(number, "w", closefd=False)), None, errors, None, lines)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,9 @@ def archived(data: Path) -> list[Trade]:
 class Forked:
     """A process of the command line that is a copy of one which has loaded it; the part of Popen that is needed."""
 
-    def __init__(self, arguments: Sequence[str], cwd: Path, environ: Mapping[str, str], stdout: Path, stderr: Path):
+    def __init__(
+        self, arguments: Sequence[str], cwd: Path, environ: Mapping[str, str], stdout: Path, stderr: Path
+    ) -> None:
         self._exit_code = stdout.with_suffix(".exit")
         start: Start = {
             "arguments": list(arguments),
