@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -75,5 +76,5 @@ def register(patch: pytest.MonkeyPatch, *, journal: str = MAIN_JOURNAL) -> None:
     patch.setitem(BY_NAME, toy.name, toy)
     patch.setattr(records, "SOURCES", (*SOURCES, RecordSource("ws:toys:<connection>", "words", Toys)))
     records._reader.cache_clear()
-    for cached in ("_sources", "names"):  # from which a query's tables are told
-        patch.setattr(catalogue, cached, getattr(catalogue, cached).__wrapped__)
+    for cached in ("_sources", "names"):  # from which a query's tables are told: computed anew, once
+        patch.setattr(catalogue, cached, functools.cache(getattr(catalogue, cached).__wrapped__))

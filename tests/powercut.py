@@ -1,18 +1,19 @@
 """A disk whose power can fail at any call, for tests: what was not synced by then is lost, in several ways.
 
 It really writes, and beside that keeps a model: files and directories as inodes, and every change of a name as an
-edit that is durable only once the directory it was made in has been synced. After the cut :meth:`PowerCut.aftermaths`
-gives the trees that a power cut may leave, pessimistically: unsynced names done or undone in many combinations,
-unsynced content absent, half there, or whole.
+edit that is durable only once the directory it was made in has been synced. At any moment
+:meth:`PowerCut.aftermaths` gives the trees that a power cut may leave, pessimistically: unsynced names done or undone
+in many combinations, unsynced content absent, half there, or whole. So one run shows what a cut at each of its calls
+leaves: :func:`cuts`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -26,6 +27,8 @@ from recorder.errors import DiskError
 
 Content = Literal["lost", "half", "whole"]
 Tree = dict[str, "Tree | bytes"]
+Frozen = frozenset[tuple[str, "Frozen | bytes"]]
+"""A tree as a key."""
 
 _ALL_SUBSETS = 3
 """Of so many unsynced names every combination is tried; of more, each beginning and each one missing."""
@@ -77,7 +80,7 @@ class PowerCut(Unsynced):
     """The disk under ``root``, until the power fails at call ``cut_at`` (the first is 1), before it is done.
 
     With ``fails`` that call raises this error number instead, once, a write when it is half done. ``can_swap``
-    False makes it a disk that cannot exchange two directories in one step.
+    False makes it a disk that cannot exchange two directories in one step. ``watch`` is called before each call.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class PowerCut(Unsynced):
     ) -> None:
         self.calls: list[str] = []
         self.lost = False
+        self.watch: Callable[[], None] | None = None
         self._root = root
         self._cut_at = cut_at
         self._fails = fails
@@ -190,23 +194,29 @@ class PowerCut(Unsynced):
 
     def aftermaths(self, contents: tuple[Content, ...] = ("lost", "half", "whole")) -> Iterator[Tree]:
         """Give the different trees that may lie on the disk once the power is back, the emptiest first."""
-        seen: list[Tree] = []
+        seen: set[Frozen] = set()
         pending = [edit for edit in self._edits if not edit.durable]
         for kept, content in product(_subsets(pending), contents):
-            for directory, names in self._before:
-                directory.names = dict(names)
-            for edit in self._edits:
-                if edit.durable or edit in kept:
-                    _apply(edit)
+            self._redo([edit for edit in self._edits if edit.durable or edit in kept])
             tree = _tree(self._top, content)
-            if tree not in seen:
-                seen.append(tree)
+            self._redo(self._edits)
+            if (key := frozen(tree)) not in seen:
+                seen.add(key)
                 yield tree
+
+    def _redo(self, edits: list[_Edit]) -> None:
+        """Let the model have the names that these edits alone leave."""
+        for directory, names in self._before:
+            directory.names = dict(names)
+        for edit in edits:
+            _apply(edit)
 
     def _call(self, what: str) -> None:
         if self.lost:
             raise PowerLoss("the power is still out")
         self.calls.append(what)
+        if self.watch is not None:
+            self.watch()
         if len(self.calls) != self._cut_at:
             return
         if self._fails is None:
@@ -248,6 +258,63 @@ class PowerCut(Unsynced):
         return found
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A call, or the end of a run, and the states that a power cut just before it may leave."""
+
+    before: str
+    trees: list[Tree]
+    noted: Hashable
+
+
+def cuts(
+    disk: PowerCut,
+    run: Callable[[PowerCut], object],
+    *,
+    contents: tuple[Content, ...] = ("lost", "half", "whole"),
+    noted: Callable[[], Hashable] = lambda: None,
+) -> list[Cut]:
+    """Run once, and return what a power cut at each call, and after the last, may leave.
+
+    A state that an earlier cut leaves too is given once for each value that ``noted`` returns at the time of the cut.
+    """
+    found: list[Cut] = []
+    seen: set[tuple[Frozen, Hashable]] = set()
+
+    def look(before: str) -> None:
+        note = noted()
+        fresh = []
+        for tree in disk.aftermaths(contents):
+            if (key := (frozen(tree), note)) not in seen:
+                seen.add(key)
+                fresh.append(tree)
+        found.append(Cut(before, fresh, note))
+
+    disk.watch = lambda: look(f"call {len(disk.calls)}, {disk.calls[-1]}")
+    run(disk)
+    disk.watch = None
+    look("nothing more")
+    return found
+
+
+@contextlib.contextmanager
+def same_names(first: int = 1) -> Iterator[None]:
+    """Let the random names of every run be the same ones, so that what runs leave can be compared."""
+    names = itertools.count(first)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=next(names) << 64))
+        yield
+
+
+def frozen(tree: Tree) -> Frozen:
+    return frozenset((name, entry if isinstance(entry, bytes) else frozen(entry)) for name, entry in tree.items())
+
+
+def lying(at: Path) -> Tree:
+    """Return the tree that lies at a place."""
+    return {entry.name: lying(entry) if entry.is_dir() else entry.read_bytes() for entry in at.iterdir()}
+
+
 def lay(tree: Tree, at: Path) -> Path:
     """Write a tree to the empty place ``at``."""
     at.mkdir(parents=True)
@@ -282,12 +349,3 @@ def _tree(directory: _Dir, content: Content) -> Tree:
         name: _tree(entry, content) if isinstance(entry, _Dir) else entry.after(content)
         for name, entry in directory.names.items()
     }
-
-
-@contextmanager
-def same_names() -> Iterator[None]:
-    """Give new files the same names in each run, so that trees of several runs can be compared."""
-    names = itertools.count(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=next(names) << 64))
-        yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import uuid
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
@@ -34,7 +33,7 @@ from tests.archive.events import details, write_events
 from tests.archive.listings import listing
 from tests.archive.rows import archive
 from tests.builders import listed
-from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay
+from tests.powercut import PowerCut, Unsynced, cuts, lay
 from tests.segments import named, numbers_in
 
 MINUTES = Branch(OHLC, "1m")
@@ -74,7 +73,7 @@ seen_candles = st.tuples(
 
 
 @given(parts=st.lists(st.lists(seen_candles, max_size=12), max_size=8), batch=st.integers(1, 5))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_however_rows_are_split_into_files_a_merge_keeps_each_and_sorts_them(
     tmp_path_factory: pytest.TempPathFactory, parts: list[list[tuple[int, Candle]]], batch: int
 ) -> None:
@@ -192,30 +191,20 @@ def test_a_power_cut_at_any_call_leaves_every_row_once(
                 tables.write(named(number + 1))
     branch = Branch(EVENTS if table == "events" else INSTRUMENTS)
     expected = rows(before, table)
-    counting = PowerCut(shutil.copytree(before, tmp_path / "whole"), can_swap=can_swap)
-    assert merge(tmp_path / "whole", branch, counting) == 1
-    checked: list[Tree] = []
-    for cut_at in range(1, len(counting.calls) + 1):
-        data = shutil.copytree(before, tmp_path / "now")
-        disk = PowerCut(data, cut_at=cut_at, can_swap=can_swap)
-        with pytest.MonkeyPatch.context() as patch:
-            names = itertools.count(1)
-            patch.setattr(uuid, "uuid4", lambda names=names: uuid.UUID(int=next(names) << 64))
-            with pytest.raises(PowerLoss):
-                merge(data, branch, disk)
-        for tree in disk.aftermaths(("lost",)):
-            if tree in checked:
-                continue
-            checked.append(tree)
+    whole = shutil.copytree(before, tmp_path / "whole")
+    disk = PowerCut(whole, can_swap=can_swap)
+    moments = cuts(disk, lambda disk: merge(whole, branch, disk), contents=("lost",))
+    assert sum(files_in(whole / table).values()) == 1
+    for cut in moments:
+        for tree in cut.trees:
             after = lay(tree, tmp_path / "after")
             with archive(after, Unsynced()):  # a fresh start, which mends
-                assert rows(after, table) == expected, f"cut at call {cut_at}, before {disk.calls[-1]}"
+                assert rows(after, table) == expected, f"cut before {cut.before}"
             merge(after, branch)
             assert rows(after, table) == expected
             assert sum(files_in(after / table).values()) == 1
             shutil.rmtree(after)
-        shutil.rmtree(data)
-    assert len(checked) > 5
+    assert sum(len(cut.trees) for cut in moments) > 5
 
 
 def test_a_merge_streams_however_many_rows_there_are(tmp_path: Path) -> None:

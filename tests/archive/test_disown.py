@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import uuid
+from collections.abc import Hashable
 from datetime import date
 from pathlib import Path
 from random import Random
@@ -23,7 +23,7 @@ from recorder.core.trade_ids import Span, Spans
 from recorder.disk import Disk
 from recorder.errors import CorruptFile, DiskError
 from tests.archive.rows import PAIR, START_US, YEAR_END_US, archive, held, ids, over_new_year, trade, trades
-from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay
+from tests.powercut import Content, Frozen, PowerCut, Unsynced, cuts, frozen, lay, lying
 
 LET_GO = Spans([Span(2, 3), Span(8, 8), Span(11, 12)])
 NOW_US = START_US + 10**12
@@ -142,27 +142,29 @@ def test_wherever_the_power_fails_no_row_is_lost_and_doing_it_again_ends_it(
     written(tmp_path / "before")
     if operation == "take back":
         let_go(tmp_path / "before", Unsynced())
-    checked: list[Tree] = []
-    for cut_at in itertools.count(1):
-        data = shutil.copytree(tmp_path / "before", tmp_path / "now")
-        disk, names, done = PowerCut(data, cut_at=cut_at, can_swap=can_swap), itertools.count(1), False
-        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(PowerLoss):
-            patch.setattr(uuid, "uuid4", lambda names=names: uuid.UUID(int=next(names) << 64))
-            run(data, disk)
-            done = True
-        for tree in disk.aftermaths(("lost", "whole") if can_swap else ("lost",)):
-            if tree not in checked:
-                checked.append(tree)
-                after = lay(tree, tmp_path / "after")
-                with archive(after, Unsynced()):  # a fresh start, which mends
-                    pass
-                assert ended(after, operation) or not done
+    now = shutil.copytree(tmp_path / "before", tmp_path / "now")
+    done = False
+
+    def operate(disk: PowerCut) -> None:
+        nonlocal done
+        run(now, disk)
+        done = True
+
+    checked: set[tuple[Frozen, Hashable]] = set()
+    contents: tuple[Content, ...] = ("lost", "whole") if can_swap else ("lost",)
+    for cut in cuts(PowerCut(now, can_swap=can_swap), operate, contents=contents, noted=lambda: done):
+        for tree in cut.trees:
+            after = lay(tree, tmp_path / "after")
+            with archive(after, Unsynced()):  # a fresh start, which mends
+                pass
+            if (key := (frozen(lying(after)), cut.noted)) not in checked:
+                checked.add(key)
+                assert ended(after, operation) or not cut.noted, f"cut before {cut.before}"
                 run(after, Unsynced())
-                assert ended(after, operation)
-                shutil.rmtree(after)
-        shutil.rmtree(data)
-        if done:
-            return
+                assert ended(after, operation), f"cut before {cut.before}"
+            shutil.rmtree(after)
+    assert done
+    assert len(checked) > 3
 
 
 DIES = """

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.archive import merge_archive, read_trades
@@ -33,7 +32,7 @@ from recorder.errors import CorruptFile, DiskError
 from tests.archive.candles import NEW_YEAR_US, candle, candles, latest_seen, repeated, rows
 from tests.archive.rows import PAIR, START_US, archive, held, ids, over_new_year, plenty, trade, trades
 from tests.builders import instrument
-from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay, same_names
+from tests.powercut import Frozen, PowerCut, Tree, Unsynced, cuts, frozen, lay, lying, same_names
 from tests.segments import named, numbers_in
 
 Tidy = Callable[[str], None]
@@ -91,6 +90,7 @@ Sets = st.lists(st.sets(st.integers(1, 60), max_size=40), max_size=4)
 
 
 @given(Sets, Sets)
+@settings(max_examples=50)
 def test_the_ids_of_two_archives_become_their_union_and_every_row_stays_what_it_was(
     tmp_path_factory: pytest.TempPathFactory, mine: list[set[int]], yours: list[set[int]]
 ) -> None:
@@ -207,32 +207,50 @@ def merge_and_tidy(data: Path, other: Path, disk: Disk) -> None:
         take_all(TradeMerge(opened.layout, opened, disagreed=lambda _: None, tidy=tidy, room=plenty), other)
 
 
-@pytest.mark.parametrize("codes", [[None], [errno.ENOSPC, errno.EIO]], ids=["power cut", "full and I/O error"])
-def test_cut_or_refused_at_any_call_it_goes_on_from_there_when_called_again(
-    tmp_path: Path, codes: list[int | None]
-) -> None:
-    fill(tmp_path / "before", trades(1, 5), trades(8, 9))
-    fill(tmp_path / "b", trades(4, 8), [trade(12)], over_new_year(range(20, 26)))
-    whole = shutil.copytree(tmp_path / "before", tmp_path / "whole")
-    counting = PowerCut(whole)
-    merge_and_tidy(whole, tmp_path / "b", counting)
-    complete = ids(whole)
-    assert complete == [*range(1, 10), 12, *range(20, 26)]
-    checked: list[Tree] = []
-    for cut_at, code in itertools.product(range(1, len(counting.calls) + 1), codes):
-        data = shutil.copytree(tmp_path / "before", tmp_path / "now")
-        disk = PowerCut(data, cut_at=cut_at, fails=code)
-        with same_names(), pytest.raises(PowerLoss if code is None else DiskError):
-            merge_and_tidy(data, tmp_path / "b", disk)
-        for tree_left in itertools.islice(disk.aftermaths(("lost",)), 4):
-            if tree_left in checked:
-                continue
-            checked.append(tree_left)
-            after = lay(tree_left, tmp_path / "after")
-            assert set(ids(fill(after))) >= {1, 2, 3, 4, 5, 8, 9}
-            merge_and_tidy(after, tmp_path / "b", Unsynced())
-            assert ids(after) == complete, f"cut at call {cut_at}, before {disk.calls[-1]}"
-            shutil.rmtree(after)
+def two_archives(tmp_path: Path) -> tuple[Path, Path]:
+    ours = fill(tmp_path / "before", trades(1, 5), trades(8, 9))
+    return ours, fill(tmp_path / "b", trades(4, 8), [trade(12)], over_new_year(range(20, 26)))
+
+
+COMPLETE = [*range(1, 10), 12, *range(20, 26)]
+
+
+def goes_on(left: Tree, other: Path, at: Path) -> None:
+    after = lay(left, at)
+    assert set(ids(fill(after))) >= {1, 2, 3, 4, 5, 8, 9}
+    merge_and_tidy(after, other, Unsynced())
+    assert ids(after) == COMPLETE
+    shutil.rmtree(after)
+
+
+def test_cut_at_any_call_it_goes_on_from_there_when_called_again(tmp_path: Path) -> None:
+    ours, other = two_archives(tmp_path)
+    moments = cuts(PowerCut(ours), lambda disk: merge_and_tidy(ours, other, disk), contents=("lost",))
+    assert ids(ours) == COMPLETE
+    for cut in moments:
+        for left in cut.trees[:4]:
+            try:
+                goes_on(left, other, tmp_path / "after")
+            except AssertionError as error:
+                raise AssertionError(f"cut before {cut.before}") from error
+    assert sum(len(cut.trees) for cut in moments) > len(moments) / 4, "hardly any state differed: is the model at work?"
+
+
+def test_refused_at_any_call_it_goes_on_from_there_when_called_again(tmp_path: Path) -> None:
+    ours, other = two_archives(tmp_path)
+    counting = PowerCut(shutil.copytree(ours, tmp_path / "whole"))
+    merge_and_tidy(tmp_path / "whole", other, counting)
+    checked: set[Frozen] = set()
+    for fails_at in range(1, len(counting.calls) + 1):
+        data = shutil.copytree(ours, tmp_path / "now")
+        disk = PowerCut(data, cut_at=fails_at, fails=(errno.ENOSPC, errno.EIO)[fails_at % 2])
+        with same_names(), pytest.raises(DiskError):
+            merge_and_tidy(data, other, disk)
+        # And every other time the power goes as well.
+        left = next(disk.aftermaths()) if fails_at // 2 % 2 else lying(data)
+        if (key := frozen(left)) not in checked:
+            checked.add(key)
+            goes_on(left, other, tmp_path / "after")
         shutil.rmtree(data)
     assert len(checked) > len(counting.calls) / 4, "hardly any state differed: is the model at work?"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from recorder.errors import CorruptFile
 from tests.archive.candles import files_in
 from tests.archive.events import details, write_events
 from tests.archive.rows import archive
-from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
+from tests.powercut import PowerCut, PowerLoss, Unsynced, cuts, lay
 from tests.segments import named
 
 
@@ -35,28 +36,34 @@ def test_nothing_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_power_cut_at_any_call_neither_loses_nor_doubles_a_row(tmp_path: Path) -> None:
-    (tmp_path / "whole").mkdir()
-    whole = PowerCut(tmp_path / "whole")
-    write_events(tmp_path / "whole", 7, -1, 1, whole)
-    states = 0
-    for cut_at in range(1, len(whole.calls) + 1):
-        data = tmp_path / str(cut_at)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    moments = cuts(PowerCut(whole), lambda disk: write_events(whole, 7, -1, 1, disk))
+    expected = details(whole)
+    for cut in moments:
+        for tree in cut.trees:
+            after = lay(tree, tmp_path / "after")
+            write_events(after, 7, -1, 1)
+            assert details(after) == expected, f"cut before {cut.before}"
+            shutil.rmtree(after)
+    assert sum(len(cut.trees) for cut in moments) > len(moments) / 3
+
+
+def test_what_a_killed_process_wrote_is_durable_before_another_counts_it(tmp_path: Path) -> None:
+    whole = PowerCut(tmp_path)
+    write_events(tmp_path, 7, -1, 1, whole)
+    expected = details(tmp_path)
+    for killed_at in range(1, len(whole.calls) + 1):
+        data = tmp_path / str(killed_at)
         data.mkdir()
-        disk = PowerCut(data, cut_at=cut_at)
+        disk = PowerCut(data, cut_at=killed_at)
         with pytest.raises(PowerLoss):
             write_events(data, 7, -1, 1, disk)
-        for tree in disk.aftermaths():
-            states += 1
-            after = lay(tree, tmp_path / f"after {states}")
-            write_events(after, 7, -1, 1)
-            assert details(after) == details(tmp_path / "whole")
-        # Or only the process died. What it wrote must be durable before another counts it.
         disk.revive()
         write_events(data, 7, -1, 1, disk)
         for tree in disk.aftermaths(("lost",)):
-            states += 1
-            assert details(lay(tree, tmp_path / f"after {states}")) == details(tmp_path / "whole")
-    assert states > 2 * len(whole.calls)
+            assert details(lay(tree, tmp_path / "after")) == expected, f"killed at call {killed_at}"
+            shutil.rmtree(tmp_path / "after")
 
 
 def test_a_damaged_file_does_not_keep_rows_out(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from recorder.cli.run import CommandLine, _free_port
 from recorder.clock import SystemClock
 from recorder.config import Config, OpsConfig
+from recorder.ops import archive_status
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
@@ -48,16 +49,21 @@ async def test_a_second_recorder_of_one_archive_exits_3_and_sigterm_drains_and_e
             assert code == 3
             assert "another recorder holds the archive" in said
             sandbox.freeze()
-            await until(lambda: caught_up(data, sandbox.last_ids()), what="all is journalled")
+            await until(
+                lambda: (
+                    caught_up(data, sandbox.last_ids())  # which the last trade alone is, before the subscription's 50
+                    and all(pair.rows >= 50 for pair in archive_status.read(data))
+                ),
+                what="all is journalled",
+            )
             first.signal(signal.SIGTERM)
             assert await first.ended() == 0
         finally:
             first.close()
     code, said = await ends(tmp_path, "status", "--data", str(data), "--json")
     assert code == 0
-    assert all(
-        pair["journalled"] == 0 and pair["holes"] == [] and pair["rows"] >= 50 for pair in json.loads(said)["pairs"]
-    )
+    pairs = json.loads(said)["pairs"]
+    assert all(pair["journalled"] == 0 and pair["holes"] == [] and pair["rows"] >= 50 for pair in pairs), pairs
 
 
 async def test_run_for_a_while_from_the_sandbox_ends_by_itself(tmp_path: Path) -> None:

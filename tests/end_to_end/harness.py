@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import select
@@ -13,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,21 +34,28 @@ from recorder.core.trade_ids import Span, Spans
 from recorder.ops import archive_status
 from recorder.runtime.stop import Stop
 from recorder.sandbox.server import Sandbox
+from tests.preloaded import Start
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = REPOSITORY.parent / "shared"
 _OVERRIDES = 1 << 1 | 1 << 2
 """CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH of Linux, by which root looks into everything."""
-PATIENCE_S = 60.0
-"""How long a condition may take before the test fails: far longer than it ever does."""
+PATIENCE_S = 300.0
+"""How long a condition may take before the test fails: a guard against hanging alone, which no slow machine reaches."""
 
 
 async def until(true: Callable[[], bool], *, what: str) -> None:
-    """Return once ``true()`` is; looks again and again, and fails with ``what`` if it never is."""
+    """Return once ``true()`` is; looks again and again, and fails with ``what`` if it never is.
+
+    It sleeps longer than looks take: to read an archive and its journal may take longer than what is waited for.
+    """
     deadline_s = time.monotonic() + PATIENCE_S
-    while not true():
+    while True:
+        began_s = time.thread_time()
+        if true():
+            return
         assert time.monotonic() < deadline_s, f"in vain: {what}"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(max(0.02, 5 * (time.thread_time() - began_s)))
 
 
 def config_for(sandbox: Sandbox, data: Path, *pairs: str, drain_every_s: float = 300.0, pace: float = 200.0) -> Config:
@@ -119,20 +128,75 @@ def archived(data: Path) -> list[Trade]:
     return [trade for pair in layout.pairs() for trade in read_trades.trades(layout, pair)]
 
 
+class Forked:
+    """A process of the command line that is a copy of one which has loaded it; the part of Popen that is needed."""
+
+    def __init__(
+        self, arguments: Sequence[str], cwd: Path, environ: Mapping[str, str], stdout: Path, stderr: Path
+    ) -> None:
+        self._exit_code = stdout.with_suffix(".exit")
+        start: Start = {
+            "arguments": list(arguments),
+            "cwd": str(cwd),
+            "environ": dict(environ),
+            "stdout": str(stdout),
+            "stderr": str(stderr),
+            "exit_code": str(self._exit_code),
+        }
+        preloaded = _preloaded()
+        assert preloaded.stdin is not None
+        assert preloaded.stdout is not None
+        preloaded.stdin.write(json.dumps(start) + "\n")
+        preloaded.stdin.flush()
+        self.pid = int(preloaded.stdout.readline())
+
+    def poll(self) -> int | None:
+        return int(self._exit_code.read_text()) if self._exit_code.exists() else None
+
+    def wait(self) -> int:
+        while (code := self.poll()) is None:
+            time.sleep(0.005)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+@functools.cache
+def _preloaded() -> subprocess.Popen[str]:
+    """Start what starts all others, once; it ends when this process does."""
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, str(REPOSITORY / "tests" / "preloaded.py")]
+    started = subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(started.communicate)
+    return started
+
+
 class Process:
-    """``recorder`` as its own process."""
+    """``recorder`` as its own process: forked, or a new interpreter if the environment sets options of Python."""
 
-    _stderr = subprocess.STDOUT
-
-    def __init__(self, *arguments: str, cwd: Path, module: str = "recorder", **environ: str) -> None:
+    def __init__(self, *arguments: str, cwd: Path, **environ: str) -> None:
         self.log = (cwd / f"log-{time.monotonic_ns()}.txt").open("w+")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", **environ},
-            stdout=self.log,
-            stderr=self._stderr,
-        )
+        path = Path(self.log.name)
+        whole = {**os.environ, "PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", **environ}
+        self._process: Forked | subprocess.Popen[bytes]
+        if any(name.startswith("PYTHON") for name in environ):
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "recorder", *arguments],
+                cwd=cwd,
+                env=whole,
+                stdout=self.log,
+                stderr=subprocess.STDOUT,
+            )
+        else:
+            self._process = Forked(arguments, cwd, whole, path, self._stderr(path))
+
+    def _stderr(self, log: Path) -> Path:
+        return log
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -168,9 +232,12 @@ class WatchedProcess(Process):
     """The same, with a terminal for its standard error."""
 
     def __init__(self, *arguments: str, cwd: Path, **environ: str) -> None:
-        self._terminal, self._stderr = os.openpty()
+        self._terminal, self._other_end = os.openpty()
         super().__init__(*arguments, cwd=cwd, TERM="xterm", **environ)
-        os.close(self._stderr)
+        os.close(self._other_end)
+
+    def _stderr(self, log: Path) -> Path:
+        return Path(os.ttyname(self._other_end))
 
     async def shows(self, text: str | None) -> str:
         """Read on until ``text`` is shown, or with None until its end; return what was shown since the last call."""

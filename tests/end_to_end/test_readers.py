@@ -8,7 +8,7 @@ import recorder
 from recorder import app
 from recorder.clock import SystemClock
 from recorder.sandbox.ground_truth import compare, read_truth
-from recorder.sandbox.market import Market
+from recorder.sandbox.market import CHARACTERS, Market
 from recorder.sandbox.server import Sandbox
 from tests.end_to_end.harness import archived, caught_up, config_for, recording, until
 
@@ -19,11 +19,10 @@ LIVE_COUNTS = """
 """
 ROUNDS = 12
 """Drains that the readers must live through, each with a compaction behind it."""
-
-
-EVERY_S = 0.25
-COMMIT_S = 0.1
-"""The journal is synced far more often than this, however slow the readers are."""
+EVERY_S = 0.1
+"""Between two drains, and between two looks for files to merge, at least: the readers have a question in each."""
+COMMIT_S = 0.05
+"""The journal is synced more often than this, however slow the readers are."""
 
 
 class Reader(threading.Thread):
@@ -89,7 +88,8 @@ def merged(data: Path) -> bool:
 async def test_readers_never_see_a_wrong_count_during_drains_and_compactions(tmp_path: Path) -> None:
     clock = Paced()
     data = tmp_path / "data"
-    sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=1000), clock=clock, truth=tmp_path / "truth")
+    market = Market(start_ns=clock.wall_ns(), rate=600, characters=CHARACTERS[:1])
+    sandbox = Sandbox(market, clock=clock, truth=tmp_path / "truth")
     rhythm = app.Intervals(maintenance_s=EVERY_S)
     async with sandbox.serve(), recording(config_for(sandbox, data, drain_every_s=EVERY_S), rhythm, clock):
         await until(lambda: of_btc(data) > 0, what="the first drain")
