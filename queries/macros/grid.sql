@@ -7,16 +7,20 @@
 -- grid_ceiling(moment, width, origin)  the first start of a bar at or after this time; NULL stays NULL
 -- grid_before(moment, width)           the start of the bar before that one, counted from 1970-01-01 UTC
 
-CREATE OR REPLACE MACRO width_us(width) AS CASE
-    WHEN datepart('year', width::INTERVAL) <> 0 OR datepart('month', width::INTERVAL) <> 0
+-- With lambdas, so that each argument is expanded once: statements nest these macros, and would become many thousand
+-- expressions, which take DuckDB longer to plan than the bars to compute.
+CREATE OR REPLACE MACRO width_us(width) AS list_transform([width::INTERVAL], lambda given: CASE
+    WHEN datepart('year', given) <> 0 OR datepart('month', given) <> 0
         THEN error('a bar has a fixed width, which months and years have not: write it in days, such as ''30 days''')
-    WHEN epoch_us(width::INTERVAL) > 0 THEN epoch_us(width::INTERVAL)
+    WHEN epoch_us(given) > 0 THEN epoch_us(given)
     ELSE error('a bar has a width above zero, such as ''7 minutes'' or ''1 hour''')
-END::BIGINT;
+END::BIGINT)[1];
 
 -- Counted from before 1970 and before origin, numbers are positive, and integer division rounds down.
-CREATE OR REPLACE MACRO bar_offset_us(width, origin) AS
-    coalesce(epoch_us(utc_moment(origin)), 0) % width_us(width) - 2 * width_us(width);
+CREATE OR REPLACE MACRO bar_offset_us(width, origin) AS list_transform(
+    [{'us': width_us(width), 'origin_us': coalesce(epoch_us(utc_moment(origin)), 0)}],
+    lambda bar: bar.origin_us % bar.us - 2 * bar.us
+)[1];
 
 CREATE OR REPLACE MACRO grid_number(moment, width, origin) AS
     (epoch_us(moment) - bar_offset_us(width, origin)) // width_us(width);
@@ -24,10 +28,10 @@ CREATE OR REPLACE MACRO grid_number(moment, width, origin) AS
 CREATE OR REPLACE MACRO grid_start(number, width, origin) AS
     make_timestamptz(number * width_us(width) + bar_offset_us(width, origin));
 
-CREATE OR REPLACE MACRO grid_ceiling(moment, width, origin) AS make_timestamptz(
-    (epoch_us(utc_moment(moment)) - bar_offset_us(width, origin) + width_us(width) - 1)
-    // width_us(width) * width_us(width) + bar_offset_us(width, origin)
-);
+CREATE OR REPLACE MACRO grid_ceiling(moment, width, origin) AS make_timestamptz(list_transform(
+    [{'at': epoch_us(utc_moment(moment)), 'us': width_us(width), 'offset': bar_offset_us(width, origin)}],
+    lambda bar: (bar.at - bar.offset + bar.us - 1) // bar.us * bar.us + bar.offset
+)[1]);
 
 CREATE OR REPLACE MACRO grid_before(moment, width) AS
     make_timestamptz(epoch_us(grid_ceiling(moment, width, NULL)) - width_us(width));
