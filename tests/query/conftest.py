@@ -24,12 +24,12 @@ class Client:
         """Turn to the archive at ``data``, with all settings as at the beginning."""
         self.connection.execute(f"RESET threads; {catalogue.preamble(data)}")
 
-    def answer(self, text: str, *params: object) -> list[tuple[object, ...]]:
+    def answer(self, text: str, *params: object, **named: object) -> list[tuple[object, ...]]:
         for name in catalogue._files("plain", f"{text} trades"):
             if name not in self._ran:
                 self.connection.execute(catalogue.text(name))
                 self._ran.add(name)
-        return self.connection.execute(text, params).fetchall()
+        return self.connection.execute(text, named or params).fetchall()
 
 
 @pytest.fixture
