@@ -46,7 +46,7 @@ def cut(engine: Engine, cases: Sequence[Case]) -> list[Decimal]:
 
 
 def case(steps: int, digits: int, volume: Decimal, aside: int) -> Case:
-    """Return the case whose quotient is so many steps of the price, and the amount so many of the least away from it."""
+    """Return the case whose quotient is so many steps of the price, with an amount a few of the LEAST away from it."""
     with localcontext(prec=60):
         return Decimal(steps).scaleb(-digits) * volume + aside * LEAST, volume, digits
 
