@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import runpy
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import nbformat
@@ -15,6 +19,9 @@ import pytest
 from nbclient import NotebookClient
 
 import recorder
+from recorder.core.evidence import Promise
+from recorder.core.model import Candle, Trade
+from tests.archives import MINUTE_US, START_US, candle, sold, trade, writing
 from tests.browser import FOUND, Browser, tinted
 
 REPOSITORY = Path(__file__).parents[2]
@@ -29,9 +36,32 @@ Drawn = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture(scope="module")
-def recorded() -> Path:
-    """An archive as the notebooks record it for whoever has none."""
-    return Path(runpy.run_path(str(NOTEBOOKS / "local_exchange.py"))["record"]())
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of the last two days and a half. That the notebooks record one themselves, the quickstart shows."""
+    chance, begin_us = Random(1), time.time_ns() // 60_000_000_000 * MINUTE_US - 3600 * MINUTE_US
+    with writing(tmp_path_factory.mktemp("notebooks") / "data") as archive:
+        for pair in ("BTC/USD", "DOGE/USD", "ETH/EUR"):
+            price, rows = Decimal(1000), []
+            for number in range(1, 4001):
+                price += chance.randint(-9, 9)
+                moment_us = begin_us + number * 53_000_000 + chance.randint(0, 50_000_000)
+                one = trade(number, moment_us, str(price), f"0.{chance.randint(1, 999):03}", pair=pair)
+                rows.append(one if chance.random() < 0.5 else sold(one))
+            archive.promises[pair] = Promise(begin_us, 0)
+            archive.append(rows)
+            archive.listed(pair, 1, datetime.fromtimestamp(begin_us / 1_000_000, UTC))
+            alone = Counter(map(minute_of, rows[3000:3100]))
+            archive.published([as_candle(one) for one in rows[3001:3099] if alone[minute_of(one)] == 1])
+    return archive.data
+
+
+def minute_of(one: Trade) -> int:
+    return (one.time_us - START_US) // MINUTE_US
+
+
+def as_candle(one: Trade) -> Candle:
+    """Return the candle of a minute with this trade alone."""
+    return candle(minute_of(one), *[str(one.price)] * 5, str(one.qty), 1, pair=one.pair)
 
 
 def load(path: Path) -> Any:
@@ -69,9 +99,10 @@ def drawn(request: pytest.FixtureRequest, tmp_path: Path) -> Drawn:
             )
             assert places[-1]["y"] + places[-1]["height"] <= 1600
             for place, (*colours, least) in zip(places, wanted, strict=True):
-                async with asyncio.timeout(LONGEST_S):  # a frame draws in its own time
-                    while tinted(await page.colours(**place), *colours) < least:
-                        await asyncio.sleep(0.05)
+                patience = time.monotonic() + LONGEST_S  # a frame draws in its own time
+                while tinted(counted := await page.colours(**place), *colours) < least:
+                    assert time.monotonic() < patience, counted
+                    await asyncio.sleep(0.05)
             assert page.complaints == []
 
     return look
