@@ -7,15 +7,15 @@
 -- grid_ceiling(moment, width, origin)  the first start of a bar at or after this time; NULL stays NULL
 -- grid_before(moment, width)           the start of the bar before that one, counted from 1970-01-01 UTC
 
--- With lambdas, so that each argument is expanded once: statements nest these macros, and would become many thousand
--- expressions, which take DuckDB longer to plan than the bars to compute.
-CREATE OR REPLACE MACRO width_us(width) AS list_transform([width::INTERVAL], lambda given: CASE
-    WHEN datepart('year', given) <> 0 OR datepart('month', given) <> 0
+CREATE OR REPLACE MACRO width_us(width) AS CASE
+    WHEN datepart('year', width::INTERVAL) <> 0 OR datepart('month', width::INTERVAL) <> 0
         THEN error('a bar has a fixed width, which months and years have not: write it in days, such as ''30 days''')
-    WHEN epoch_us(given) > 0 THEN epoch_us(given)
+    WHEN epoch_us(width::INTERVAL) > 0 THEN epoch_us(width::INTERVAL)
     ELSE error('a bar has a width above zero, such as ''7 minutes'' or ''1 hour''')
-END::BIGINT)[1];
+END::BIGINT;
 
+-- With lambdas, so that each argument is expanded once: statements nest these macros, and DuckDB would take longer to
+-- plan the copies than to compute the bars. No lambda has an error() in it, or DuckDB would compute it for each row.
 -- Counted from before 1970 and before origin, numbers are positive, and integer division rounds down.
 CREATE OR REPLACE MACRO bar_offset_us(width, origin) AS list_transform(
     [{'us': width_us(width), 'origin_us': coalesce(epoch_us(utc_moment(origin)), 0)}],
