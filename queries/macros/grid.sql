@@ -14,13 +14,9 @@ CREATE OR REPLACE MACRO width_us(width) AS CASE
     ELSE error('a bar has a width above zero, such as ''7 minutes'' or ''1 hour''')
 END::BIGINT;
 
--- With lambdas, so that each argument is expanded once: statements nest these macros, and DuckDB would take longer to
--- plan the copies than to compute the bars. No lambda has an error() in it, or DuckDB would compute it for each row.
 -- Counted from before 1970 and before origin, numbers are positive, and integer division rounds down.
-CREATE OR REPLACE MACRO bar_offset_us(width, origin) AS list_transform(
-    [{'us': width_us(width), 'origin_us': coalesce(epoch_us(utc_moment(origin)), 0)}],
-    lambda bar: bar.origin_us % bar.us - 2 * bar.us
-)[1];
+CREATE OR REPLACE MACRO bar_offset_us(width, origin) AS
+    coalesce(epoch_us(utc_moment(origin)), 0) % width_us(width) - 2 * width_us(width);
 
 CREATE OR REPLACE MACRO grid_number(moment, width, origin) AS
     (epoch_us(moment) - bar_offset_us(width, origin)) // width_us(width);
@@ -28,10 +24,10 @@ CREATE OR REPLACE MACRO grid_number(moment, width, origin) AS
 CREATE OR REPLACE MACRO grid_start(number, width, origin) AS
     make_timestamptz(number * width_us(width) + bar_offset_us(width, origin));
 
-CREATE OR REPLACE MACRO grid_ceiling(moment, width, origin) AS make_timestamptz(list_transform(
-    [{'at': epoch_us(utc_moment(moment)), 'us': width_us(width), 'offset': bar_offset_us(width, origin)}],
-    lambda bar: (bar.at - bar.offset + bar.us - 1) // bar.us * bar.us + bar.offset
-)[1]);
+CREATE OR REPLACE MACRO grid_ceiling(moment, width, origin) AS make_timestamptz(
+    (epoch_us(utc_moment(moment)) - bar_offset_us(width, origin) + width_us(width) - 1)
+    // width_us(width) * width_us(width) + bar_offset_us(width, origin)
+);
 
 CREATE OR REPLACE MACRO grid_before(moment, width) AS
     make_timestamptz(epoch_us(grid_ceiling(moment, width, NULL)) - width_us(width));
