@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +32,21 @@ _OPTIONS: Final = (
     "--hide-scrollbars",
     "--remote-debugging-port=0",
 )
+
+
+def tinted(counted: Mapping[str, int], *colours: str) -> int:
+    """Return how many of these pixels are of one of the colours, or shades of it as the edges of a line on white have.
+
+    A thin line may have no pixel of the very colour: how many it has depends on how steep it is.
+    """
+    return sum(number for pixel, number in counted.items() if any(_is_shade(pixel, colour) for colour in colours))
+
+
+def _is_shade(pixel: str, colour: str) -> bool:
+    """Return whether a pixel is white mixed with the colour, and a third of that or more."""
+    towards, is_at = ([255 - part for part in bytes.fromhex(one[1:])] for one in (colour, pixel))
+    share = sum(one * other for one, other in zip(is_at, towards, strict=True)) / sum(one * one for one in towards)
+    return share > 1 / 3 and all(abs(one - share * other) < 16 for one, other in zip(is_at, towards, strict=True))
 
 
 class Page:
@@ -113,6 +128,30 @@ class Page:
         part = {"clip": {**clip, "scale": 1}} if clip else {}
         return base64.b64decode((await self("Page.captureScreenshot", format="png", **part))["data"])
 
+    async def colours(self, **clip: float) -> dict[str, int]:
+        """Return each colour of the page, or of that part of it, as #rrggbb, with its number of pixels.
+
+        Counted by the page itself: a tab of its own would take long, and hide this one, which then draws no more.
+        """
+        # A bitmap of bytes, because the policy of a page may allow no pictures.
+        counted: dict[str, int] = await self.evaluate(
+            f"""(async () => {{
+          const bytes = Uint8Array.from(atob("{base64.b64encode(await self.picture(**clip)).decode()}"),
+            one => one.charCodeAt(0));
+          const image = await createImageBitmap(new Blob([bytes], {{type: "image/png"}}));
+          const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
+          context.drawImage(image, 0, 0);
+          const found = {{}};
+          for (const pixel of new Uint32Array(context.getImageData(0, 0, image.width, image.height).data.buffer))
+            found[pixel] = (found[pixel] ?? 0) + 1;
+          const hex = (pixel, at) => (pixel >> at & 255).toString(16).padStart(2, "0");
+          return Object.fromEntries(
+            Object.entries(found).map(([pixel, n]) => ["#" + [0, 8, 16].map(at => hex(pixel, at)).join(""), n])
+          );
+        }})()"""
+        )
+        return counted
+
 
 class Browser:
     """A running Chromium."""
@@ -135,30 +174,6 @@ class Browser:
                 blank._session = ""
                 await blank("Target.closeTarget", targetId=target)
                 listening.cancel()
-
-    async def colours(self, picture: bytes) -> dict[str, int]:
-        """Return each colour of a picture as #rrggbb, with its number of pixels."""
-        source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-        # In a tab of its own: the policy of a page may allow no pictures.
-        async with self.page("about:blank") as page:
-            counted: dict[str, int] = await page.evaluate(
-                f"""(async () => {{
-              const image = new Image();
-              image.src = "{source}";
-              await image.decode();
-              const canvas = new OffscreenCanvas(image.width, image.height);
-              const context = canvas.getContext("2d");
-              context.drawImage(image, 0, 0);
-              const found = {{}};
-              for (const pixel of new Uint32Array(context.getImageData(0, 0, image.width, image.height).data.buffer))
-                found[pixel] = (found[pixel] ?? 0) + 1;
-              const hex = (pixel, at) => (pixel >> at & 255).toString(16).padStart(2, "0");
-              return Object.fromEntries(
-                Object.entries(found).map(([pixel, n]) => ["#" + [0, 8, 16].map(at => hex(pixel, at)).join(""), n])
-              );
-            }})()"""
-            )
-        return counted
 
 
 @contextmanager

@@ -233,10 +233,16 @@ class Engine:
         new = [name for name in files if name not in self._created]
         if not new:
             return
-        self._list(_without_files(snapshot))  # creating a view opens its files, and only the schema file cannot vanish
+        without = _without_files(snapshot)
+        self._list(without)  # creating a view opens its files, and only the schema file cannot vanish
         try:
             for name in new:
-                self._connection.execute(catalogue.text(name))
+                if name == catalogue.ABSENT:  # filled here, because what it is made from takes long to plan
+                    self._list(snapshot)
+                    self._know_absent(snapshot)
+                    self._list(without)
+                else:
+                    self._connection.execute(catalogue.text(name))
                 self._created.add(name)
         finally:
             self._list(snapshot)

@@ -77,9 +77,7 @@ async def test_days_fill_the_width_of_a_phone_and_of_a_wide_screen(
         place = await row(page, 1)
         assert place["width"] > 0.7 * width
         assert width - place["right"] < 20
-        strip = await browser.colours(
-            await page.picture(x=place["x"], y=place["y"] + 8, width=place["width"] // 1, height=1)
-        )
+        strip = await page.colours(x=place["x"], y=place["y"] + 8, width=place["width"] // 1, height=1)
         shown = sum(strip.get(COLOURS[name], 0) for name in ("complete", "open"))
         assert shown > 0.7 * place["width"]  # the rest is between days
         assert (COLOURS["open"] in strip) == (days > 2)
@@ -97,7 +95,7 @@ async def test_pointing_at_a_cell_tells_its_numbers(browser: Browser, tmp_path: 
         said = await page.evaluate("document.querySelector('.legend').innerText.replace(/\\s+/g, ' ')")
         assert said == "ETH/EUR 2023-11-08 4.5 ETH 1,002 trades open: trades may be missing 7 missing"
         assert await page.picture() != before
-        colours = await browser.colours(await page.picture(x=place["x"], y=place["y"], width=800, height=70))
+        colours = await page.colours(x=place["x"], y=place["y"], width=800, height=70)
         # Nine days are sure; the third is not, and as tall as its share of the tenth.
         assert colours[COLOURS["rising"]] > 5 * colours[COLOURS["unknown"]] > 5000
         assert page.complaints == []

@@ -214,8 +214,8 @@ async def test_gaps_are_as_wide_as_they_were_long_and_before_the_recording_is_no
         box = await page.evaluate("document.querySelector('.plot').getBoundingClientRect().toJSON()")
 
         async def share_of_paper(x: float) -> float:
-            strip = await page.picture(x=box["left"] + x, y=box["top"] + 150, width=1, height=120)
-            return (await browser.colours(strip)).get(PAPER, 0) / 120
+            strip = await page.colours(x=box["left"] + x, y=box["top"] + 150, width=1, height=120)
+            return strip.get(PAPER, 0) / 120
 
         gap = kinds["missing"]
         middle = (gap["left"] + gap["right"]) / 2
@@ -246,9 +246,9 @@ async def test_it_fits_a_phone_and_a_wide_screen(browser: Browser, drawn: Drawn,
 async def test_it_is_dark_where_the_system_is_and_changes_with_it(browser: Browser, drawn: Drawn) -> None:
     async with shown(browser, drawn.page) as page:
         part = {"x": 100, "y": 80, "width": 500, "height": 300}
-        light = await browser.colours(await page.picture(**part))
+        light = await page.colours(**part)
         await page("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-        dark = await browser.colours(await page.picture(**part))
+        dark = await page.colours(**part)
         assert max(light, key=light.__getitem__) == PAPER
         assert max(dark, key=dark.__getitem__) == DARK_PAPER
         assert light[RISING] > 100

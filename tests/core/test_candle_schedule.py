@@ -199,7 +199,7 @@ class Exchange:
         return list(range(first, now))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     gaps=st.lists(st.sampled_from([1, 1, 1, 2, 3, 50, 300, 361, 719, 720, 721, 2000]), min_size=1, max_size=60),
     stale=st.sets(st.integers(0, 60)),

@@ -26,8 +26,8 @@ from recorder.core.trade_ids import Span, Spans
 IDS = st.integers(1, 2**63 - 1)
 VOIDS = st.tuples(IDS, IDS).map(lambda ends: Void("BTC/USD", Span(min(ends), max(ends))))
 PARKED = VOIDS.map(lambda void: Parked(void.pair, void.span))
-CONFIRMED = st.builds(Confirmed, st.just("ETH/EUR"), IDS, st.integers(0, 2**62))
 TIMES = st.integers(0, LAST_US)
+CONFIRMED = st.builds(Confirmed, st.just("ETH/EUR"), IDS, TIMES)
 PROMISED = st.builds(Promised, st.just("ETH/EUR"), TIMES)
 ANCHORED = st.builds(Anchored, st.just("ETH/EUR"), TIMES, st.just(0) | IDS, st.booleans())
 

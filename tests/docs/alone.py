@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from recorder.cli import app
@@ -31,6 +35,16 @@ sys.path += {[path for path in sys.path if path.endswith("site-packages")]!r}
 sys.modules["recorder"] = None
 runpy.run_path({str(PROGRAM)!r}, run_name="__main__")
 """
+
+
+def printed(data: Path) -> list[dict[str, Any]]:
+    """Return the certificates that the program prints, run in this process, which takes a quarter of the time."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(PROGRAM), str(data)])
+        runpy.run_path(str(PROGRAM), run_name="__main__")
+    found: list[dict[str, Any]] = json.loads(said.getvalue())["certificates"]
+    return found
 
 
 def by_recorder(data: Path) -> list[dict[str, Any]]:

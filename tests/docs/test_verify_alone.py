@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import shutil
 import sys
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,7 @@ from recorder.core.certificate import DAY_US
 from recorder.core.evidence import Promise
 from recorder.core.model import Event
 from tests.archives import START_US, Written, trade, writing
-from tests.docs.alone import PROGRAM, alone, by_recorder, told
+from tests.docs.alone import PROGRAM, alone, by_recorder, printed, told
 
 HOUR_US = DAY_US // 24
 ODD_US = (-719_162 * DAY_US, 0, 366 * DAY_US, 365 * 132 * DAY_US)
@@ -28,9 +27,8 @@ def assert_same(data: Path) -> list[dict[str, Any]]:
     today = None
     while today != datetime.now(UTC).date():  # midnight may come between the two
         today = datetime.now(UTC).date()
-        one, other = alone(data), by_recorder(data)
-    assert one.returncode == 0, one.stderr
-    assert json.loads(one.stdout)["certificates"] == other
+        one, other = printed(data), by_recorder(data)
+    assert one == other
     return other
 
 
@@ -117,6 +115,8 @@ def test_it_gives_the_same_certificates_as_the_recorder(tmp_path: Path, seed: in
         promise(archive, random, "NEW/USD", 1)
         if seed % 2:
             archive.compact()
+        if seed:  # one reads a file for each event, as many take long to read
+            archive.merge("events")
         statuses = {one["status"] for one in assert_same(tmp_path)}
     assert {"open", "pending"} <= statuses
 

@@ -122,7 +122,7 @@ def largest_group(times_ns: list[int]) -> int:
     return max(Counter(times_ns).values())
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(cases())
 def test_it_closes_no_gap_falsely_loses_no_trade_and_ends_whatever_the_exchange_does(
     case: tuple[Exchange, list[Gap]],
@@ -132,7 +132,7 @@ def test_it_closes_no_gap_falsely_loses_no_trade_and_ends_whatever_the_exchange_
     assert_honest(fill(exchange, *gaps, at_most=(ids + 1) * FRUITLESS_PAGES))
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(serving())
 def test_it_closes_every_gap_that_the_exchange_can_serve(case: tuple[Exchange, list[Gap]]) -> None:
     exchange, gaps = case
@@ -142,7 +142,7 @@ def test_it_closes_every_gap_that_the_exchange_can_serve(case: tuple[Exchange, l
     assert outcome.fill.given_up == outcome.fill.skipped == []
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(serving(lacking=True), st.integers(0, 3))
 def test_it_fetches_all_that_there_is_around_ids_that_the_exchange_lacks(
     case: tuple[Exchange, list[Gap]], attempt: int
@@ -154,7 +154,7 @@ def test_it_fetches_all_that_there_is_around_ids_that_the_exchange_lacks(
     assert ids_of(outcome.fill.given_up) == outcome.missing
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(cases())
 def test_attempts_that_follow_close_what_a_fault_left_open(case: tuple[Exchange, list[Gap]]) -> None:
     exchange, gaps = case
@@ -168,7 +168,7 @@ def test_attempts_that_follow_close_what_a_fault_left_open(case: tuple[Exchange,
     assert gaps == []
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(serving(), st.data())
 def test_missing_ids_that_come_along_are_kept_though_nobody_asked_for_them(
     case: tuple[Exchange, list[Gap]], data: st.DataObject
@@ -349,7 +349,7 @@ def test_it_begins_a_millisecond_before_the_neighbour() -> None:
 # -- ids that an answer steps over ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(cases(), st.integers(0, 3))
 def test_only_ids_that_the_exchange_lacks_are_ever_called_skipped(
     case: tuple[Exchange, list[Gap]], attempt: int
@@ -358,7 +358,7 @@ def test_only_ids_that_the_exchange_lacks_are_ever_called_skipped(
     assert ids_of(fill(exchange, *gaps, attempt=attempt).fill.skipped) <= exchange.lacking
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(st.integers(1, 3 * 10**9), min_size=8, max_size=60), st.data())
 def test_what_is_lacking_between_two_rows_is_called_skipped_by_a_later_attempt(
     steps: list[int], data: st.DataObject

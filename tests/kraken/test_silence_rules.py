@@ -384,7 +384,7 @@ STEPS = st.lists(
 ANSWERS = st.lists(st.integers(0, LAG - 1) | st.sampled_from(["cached", "missing"]), min_size=2, max_size=25)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(STEPS, ANSWERS, st.none() | st.integers(0, 1500))
 def test_a_pair_whose_frames_all_arrive_is_never_called_behind(
     steps: list[tuple[int, int, int]], answers: list[int | str], midnight: int | None
@@ -407,7 +407,7 @@ def test_a_silent_pair_is_found_within_two_looks_after_its_first_unheard_trade(
     assert not any(judged for now, _, judged in looks if not unheard or now < unheard[0])
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(STEPS, st.integers(0, 1500), st.integers(0, 300), st.none() | st.integers(0, 1500))
 def test_whatever_is_lost_is_held_two_looks_after_a_pair_went_quiet(
     steps: list[tuple[int, int, int]], silent_from: int, lasts: int, midnight: int | None
@@ -438,7 +438,7 @@ def test_each_unheard_trade_is_found_within_two_checks(
         assert any(judged for now, _, judged in looks if now <= after[1])
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(STEPS, ANSWERS, st.integers(0, 1500), st.none() | st.integers(0, 1500))
 def test_a_silent_pair_is_subscribed_anew_at_the_second_look_at_the_latest(
     steps: list[tuple[int, int, int]], answers: list[int | str], silent_from: int, midnight: int | None
@@ -450,7 +450,7 @@ def test_a_silent_pair_is_subscribed_anew_at_the_second_look_at_the_latest(
     assert any(verdict and verdict.again for verdict in verdicts[first : first + 2]) or first + 1 >= len(verdicts)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(STEPS, ANSWERS, st.integers(0, 1500))
 def test_a_pair_silent_between_two_checks_is_resubscribed_at_the_second_that_shows_it(
     steps: list[tuple[int, int, int]], answers: list[int | str], silent_from: int
@@ -467,7 +467,7 @@ def test_a_pair_silent_between_two_checks_is_resubscribed_at_the_second_that_sho
     assert len(shows) < 2 or (renewed and renewed[0] <= shows[1])
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(STEPS, ANSWERS, st.none() | st.integers(0, 1500))
 def test_a_never_heard_pair_is_resubscribed_when_found_but_not_at_the_first_check(
     steps: list[tuple[int, int, int]], answers: list[int | str], midnight: int | None
@@ -479,7 +479,7 @@ def test_a_never_heard_pair_is_resubscribed_when_found_but_not_at_the_first_chec
     assert all(verdict.again for verdict in verdicts[:1])
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(STEPS, ANSWERS, st.integers(0, 1500))
 def test_each_renewal_takes_a_trade_of_its_own_and_two_looks(
     steps: list[tuple[int, int, int]], answers: list[int | str], silent_from: int

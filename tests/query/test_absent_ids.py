@@ -61,7 +61,7 @@ def write(archive: Written, fates: list[str], *, doubted: Iterable[int] = ()) ->
 FATES = st.lists(st.sampled_from([HELD, HELD, VOID, OPEN]), min_size=1, max_size=24).filter(lambda fates: HELD in fates)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FATES, st.sets(st.integers(1, 24)))
 def test_bars_are_those_of_a_pair_in_which_the_void_ids_never_were(
     archive: Written, ask: Ask, fates: list[str], doubted: set[int]

@@ -187,11 +187,11 @@ def a_world(archive: Written, data: st.DataObject) -> World | None:
     return World(pair, expected, missing)
 
 
-AT_ONCE = 4
+AT_ONCE = 10
 """Pairs of one question, which takes far longer to plan than to answer."""
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_gaps_and_certificates_are_those_of_the_arithmetic(archive: Written, ask: Ask, data: st.DataObject) -> None:
     worlds = [world for _ in range(AT_ONCE) if (world := a_world(archive, data))]

@@ -324,11 +324,14 @@ def test_only_the_files_of_the_pair_are_opened(archive: Written, ask: Ask) -> No
 
 
 PRICES = st.decimals("0.000000000001", "99999999", places=12, allow_nan=False)
+TOO_LARGE = Decimal(10) ** 12
+"""What no trade is worth: the amount of a bar with one that is worth as much is unknown."""
 QUANTITIES = st.decimals("0.00000001", "999999999", places=8, allow_nan=False)
-ROWS = st.lists(st.tuples(PRICES, QUANTITIES, st.integers(0, 4 * MINUTE_US)), min_size=1, max_size=20)
+ROW = st.tuples(PRICES, QUANTITIES, st.integers(0, 4 * MINUTE_US))
+ROWS = st.lists(ROW, min_size=1, max_size=5) | st.lists(ROW, min_size=20, max_size=40)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS, decimals=st.integers(0, 12))
 def test_candles_equal_integer_arithmetic_for_any_trades(
     archive: Written, ask: Ask, rows: list[tuple[Decimal, Decimal, int]], decimals: int
@@ -347,11 +350,10 @@ def test_candles_equal_integer_arithmetic_for_any_trades(
     for _, bar in sorted(bars.items()):
         amount = sum(int(row.price.scaleb(12)) * int(row.qty.scaleb(8)) for row in bar)
         volume = sum(int(row.qty.scaleb(8)) for row in bar)
-        vwap = amount // (volume * 10 ** (12 - decimals))
+        cut = Decimal(amount // (volume * 10 ** (12 - decimals))).scaleb(-decimals)
+        vwap = cut if all(row.price * row.qty < TOO_LARGE for row in bar) else None
         prices = [row.price for row in bar]
-        expected.append(
-            (prices[0], max(prices), min(prices), prices[-1], Decimal(vwap).scaleb(-decimals), volume, len(bar))
-        )
+        expected.append((prices[0], max(prices), min(prices), prices[-1], vwap, volume, len(bar)))
     assert expected == [
         (*prices, int(volume.scaleb(8)), count)  # type: ignore[attr-defined]
         for *prices, volume, count in ask(

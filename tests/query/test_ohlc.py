@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -29,7 +30,11 @@ FILLED = (
     "SELECT time, open, high, low, close, vwap, volume, count FROM ohlc_filled "
     "WHERE source = 'trades' AND seen IS NULL AND pair = ? ORDER BY time"
 )
-few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FILLED_OF = (
+    "SELECT pair, time, open, high, low, close, vwap, volume, count FROM ohlc_filled "
+    "WHERE source = 'trades' AND seen IS NULL AND list_contains(?, pair) ORDER BY pair, time"
+)
+few = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def minute(number: int) -> datetime:
@@ -178,6 +183,9 @@ def test_only_the_trades_of_the_stretches_lost_are_read(archive: Written, ask: A
     assert rows_read(ask, f"SELECT sum(close) FROM {later}", folder) <= 1_000
 
 
+BOTH = [(0, 3), (0, 6), (1, 2), (1, 5), (2, 4), (3, 3), (3, 6), (4, 5), (5, 6), (5, 2)]
+
+
 def test_of_one_series_the_rows_are_those_of_the_view_in_any_range(archive: Written, ask: Ask) -> None:
     archive.append([trade(number + 1, START_US + number * MINUTE_US) for number in range(7)])
     archive.published([candle(0), candle(3), candle(0, pair="ETH/USD"), candle(2, timeframe="5m")])
@@ -185,7 +193,9 @@ def test_of_one_series_the_rows_are_those_of_the_view_in_any_range(archive: Writ
     whole = ask("FROM ohlc_filled WHERE pair = 'BTC/USD' AND timeframe = '1m' ORDER BY time")
     assert [row[2] for row in whole] == [minute(number) for number in range(7)]
     ends = (None, *map(minute, range(7)))
-    for low, high in product(ends, ends):
+    # One end in every place, and both inside, at and around what is published.
+    both = [(low, high) for low, high in product(ends, ends) if low is None or high is None]
+    for low, high in [*both, *((minute(low), minute(high)) for low, high in BOTH)]:
         found = ask("FROM pair_ohlc_filled('BTC/USD', '1m', ?, ?) ORDER BY time", low, high)
         assert found == [row for row in whole if (not low or row[2] >= low) and (not high or row[2] < high)]  # type: ignore[operator]
 
@@ -201,32 +211,44 @@ def test_only_the_files_of_the_timeframe_asked_for_are_read(archive: Written, as
     assert ask(query) == [(1,)]
 
 
+AT_ONCE = 8
+"""Pairs of one question, which takes far longer to plan than to answer."""
+
+
+def pairs_of(series: Sequence[object]) -> list[str]:
+    """Return a pair that no other example has for each of these, in order."""
+    return sorted(f"{uuid.uuid4()}/USD" for _ in series)
+
+
 VERSIONS = st.lists(
     st.tuples(st.integers(0, 6), st.integers(1, 50)), min_size=1, max_size=20, unique_by=lambda version: version
 )
 
 
 @few
-@given(VERSIONS)
+@given(st.lists(VERSIONS, min_size=AT_ONCE, max_size=AT_ONCE))
 def test_the_view_is_the_last_seen_of_each_candle_and_gaps_are_what_lies_between(
-    archive: Written, ask: Ask, versions: list[tuple[int, int]]
+    archive: Written, ask: Ask, series: list[list[tuple[int, int]]]
 ) -> None:
-    pair = f"{uuid.uuid4()}/USD"
-    for index, (number, seen) in enumerate(versions):
-        volume = str(index + 1)
-        archive.published([candle(number, "1", "1", "1", "1", "1", volume, 1, pair=pair)], seen=minute(seen))
-    last: dict[int, tuple[int, int]] = {}
-    for index, (number, seen) in enumerate(versions):
-        last[number] = max(last.get(number, (0, 0)), (seen, index + 1))
-    assert ask("SELECT time, seen, volume::INT FROM ohlc WHERE pair = ? ORDER BY time", pair) == [
-        (minute(number), minute(seen), volume) for number, (seen, volume) in sorted(last.items())
-    ]
-    held = sorted(last)
-    assert ask("SELECT first_time, last_time, missing FROM ohlc_gaps WHERE pair = ? ORDER BY 1", pair) == [
-        (minute(before + 1), minute(after - 1), after - before - 1)
-        for before, after in pairwise(held)
-        if after - before > 1
-    ]
+    pairs = pairs_of(series)
+    held, missing = [], []
+    for pair, versions in zip(pairs, series, strict=True):
+        last: dict[int, tuple[int, int]] = {}
+        for index, (number, seen) in enumerate(versions):
+            volume = str(index + 1)
+            archive.published([candle(number, "1", "1", "1", "1", "1", volume, 1, pair=pair)], seen=minute(seen))
+            last[number] = max(last.get(number, (0, 0)), (seen, index + 1))
+        held += [(pair, minute(number), minute(seen), volume) for number, (seen, volume) in sorted(last.items())]
+        missing += [
+            (pair, minute(before + 1), minute(after - 1), after - before - 1)
+            for before, after in pairwise(sorted(last))
+            if after - before > 1
+        ]
+    archive.merge("ohlc")  # or each example reads the files of all before it
+    rows = "SELECT pair, time, seen, volume::INT FROM ohlc WHERE list_contains(?, pair) ORDER BY pair, time"
+    assert ask(rows, pairs) == held
+    gaps = "SELECT pair, first_time, last_time, missing FROM ohlc_gaps WHERE list_contains(?, pair) ORDER BY 1, 2"
+    assert ask(gaps, pairs) == missing
 
 
 MINUTES = 12
@@ -299,13 +321,18 @@ def provable(world: World, number: int) -> bool:
 
 
 @few
-@given(worlds())
+@given(st.lists(worlds(), min_size=AT_ONCE, max_size=AT_ONCE))
 def test_what_is_filled_is_what_the_exchange_would_have_said_and_only_what_is_provable(
-    archive: Written, ask: Ask, world: World
+    archive: Written, ask: Ask, series: list[World]
 ) -> None:
-    pair, candles = world.trades[0].pair, truth(world)
-    archive.listed(pair, 1)
-    archive.append([row for row in world.trades if row.trade_id in world.held_ids])
-    archive.published([candles[number] for number in world.held_candles])
-    lost = set(range(min(world.held_candles), max(world.held_candles))) - world.held_candles
-    assert ask(FILLED, pair) == [fields(candles[number]) for number in sorted(lost) if provable(world, number)]
+    expected = []
+    for world in sorted(series, key=lambda one: one.trades[0].pair):
+        pair, candles = world.trades[0].pair, truth(world)
+        archive.listed(pair, 1)
+        archive.append([row for row in world.trades if row.trade_id in world.held_ids])
+        archive.published([candles[number] for number in world.held_candles])
+        lost = set(range(min(world.held_candles), max(world.held_candles))) - world.held_candles
+        expected += [(pair, *fields(candles[number])) for number in sorted(lost) if provable(world, number)]
+    for table in ("instruments", "ohlc"):
+        archive.merge(table)  # or each example reads the files of all before it
+    assert ask(FILLED_OF, [world.trades[0].pair for world in series]) == expected

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -98,6 +99,15 @@ def minutes(*numbers: int, price: str = "100", pair: str = "BTC/USD") -> list[Tr
         trade(trade_id, START_US + minute * MINUTE_US + MINUTE_US // 2, price, pair=pair)
         for trade_id, minute in enumerate(numbers, 1)
     ]
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """An archive with a trade in each of three minutes, for whoever only reads."""
+    with writing(tmp_path_factory.mktemp("three") / "data") as written:
+        written.append(minutes(0, 1, 2))
+        with connect(written.data) as opened:
+            yield opened
 
 
 def test_a_candle_is_drawn_from_its_bar(archive: Written, opened: Archive) -> None:
@@ -362,9 +372,8 @@ def test_days_fill_the_width_however_few_they_are(archive: Written, opened: Arch
         assert set(found_in(chart.figure().to_dict(), "width")) == {700}
 
 
-def test_a_file_is_what_its_suffix_says(archive: Written, opened: Archive, tmp_path: Path) -> None:
-    archive.append(minutes(0, 1, 2))
-    chart = plots.candles(opened, "BTC/USD")
+def test_a_file_is_what_its_suffix_says(three: Archive, tmp_path: Path) -> None:
+    chart = plots.candles(three, "BTC/USD")
     page, png, svg = (tmp_path / f"x{suffix}" for suffix in plots.SUFFIXES)
     for path in (page, png, svg):
         plots.save(chart, path)
@@ -374,9 +383,8 @@ def test_a_file_is_what_its_suffix_says(archive: Written, opened: Archive, tmp_p
     assert "BTC/USD in 1m candles" in svg.read_text(encoding="utf-8")
 
 
-def test_a_chart_is_plain_data_and_can_be_changed(archive: Written, opened: Archive) -> None:
-    archive.append(minutes(0, 1))
-    figure = plots.candles(opened, "BTC/USD").figure()
+def test_a_chart_is_plain_data_and_can_be_changed(three: Archive) -> None:
+    figure = plots.candles(three, "BTC/USD").figure()
     assert json.loads(figure.to_json()) == figure.to_dict()
     assert figure.properties(background="black").to_dict()["background"] == "black"
 
@@ -401,10 +409,9 @@ def test_a_chart_is_plain_data_and_can_be_changed(archive: Written, opened: Arch
         (lambda archive: plots.save(plots.coverage(archive), Path("x.jpg")), "'x.jpg' does not"),
     ],
 )
-def test_a_mistake_is_one_sentence(draw: Any, sentence: str, archive: Written, opened: Archive) -> None:
-    archive.append(minutes(0, 1, 2))
+def test_a_mistake_is_one_sentence(draw: Any, sentence: str, three: Archive) -> None:
     with pytest.raises(UsageError, match=sentence):
-        draw(opened)
+        draw(three)
 
 
 def test_an_archive_without_trades_says_so(opened: Archive, archive: Written) -> None:
@@ -414,24 +421,26 @@ def test_an_archive_without_trades_says_so(opened: Archive, archive: Written) ->
             draw(opened)
 
 
-@pytest.mark.parametrize("missing", ["altair", "vl_convert"])
-def test_without_the_extra_pages_are_made_and_a_picture_says_how_to_install_it(missing: str, tmp_path: Path) -> None:
+def test_without_the_extra_pages_are_made_and_a_picture_says_how_to_install_it(tmp_path: Path) -> None:
     with writing(tmp_path / "data") as archive:
         archive.append(minutes(0, 1, 2))
-    code = f"""
+    code = """
 import sys
-sys.modules[{missing!r}] = None
 import recorder.cli as c
-for what in (["candles", "BTC/USD"], ["coverage"], ["volume", "--out", "x.png"]):
-    sys.argv[1:] = ["plot", *what]
-    try:
-        c.main()
-    except SystemExit as ended:
-        print(ended.code)
+picture = ["volume", "--out", "x.png"]
+for missing, plots in {"altair": (["candles", "BTC/USD"], ["coverage"], picture), "vl_convert": (picture,)}.items():
+    sys.modules[missing] = None
+    for what in plots:
+        sys.argv[1:] = ["plot", *what]
+        try:
+            c.main()
+        except SystemExit as ended:
+            print(ended.code)
+    del sys.modules[missing]
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["candles-BTC-USD.html", "0", "coverage.html", "0", "2"]
-    assert done.stderr == "recorder: pictures need Altair: pip install 'kraken-recorder[plots]'\n"
+    assert done.stdout.split() == ["candles-BTC-USD.html", "0", "coverage.html", "0", "2", "2"]
+    assert done.stderr == "recorder: pictures need Altair: pip install 'kraken-recorder[plots]'\n" * 2
 
 
 NAMED = "</script><script>alert(1)</script><!--\u2028\x1b[31m\u202e/USD"

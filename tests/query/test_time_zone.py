@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from recorder.core.model import Event
 from recorder.query import catalogue, views_database
-from tests.archives import MINUTE_US, START_US, Ask, Written, candle, minute, quote, trade
+from tests.archives import MINUTE_US, START_US, Ask, Written, candle, minute, quote, trade, writing
 
 NIGHT = 11 * 60 + 50
 """Minutes from START to ten before midnight UTC, which is another day in Tokyo already."""
@@ -40,20 +41,25 @@ RELATIONS = [
 ]
 
 
-@pytest.fixture
-def night(archive: Written) -> Written:
-    """Archive what happened about a midnight."""
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
+    """An archive of what happened about a midnight."""
+    with writing(tmp_path_factory.mktemp("night") / "data") as written:
+        fill(written)
+        yield written
+
+
+def fill(archive: Written) -> None:
     rows = [trade(number, START_US + (NIGHT + number) * MINUTE_US) for number in range(1, 31) if number != 17]
     archive.append([*rows, trade(31, -1), trade(32, START_US + (NIGHT + 40) * MINUTE_US)])
     archive.listed("BTC/USD", 1)
     archive.published([candle(NIGHT + number) for number in (5, 6, 12, 13, 20)])
     archive.quoted([quote(1, number, START_US + (NIGHT + 5 * number) * MINUTE_US) for number in range(8)])
     archive.noted(Event(START_US, "promised", "BTC/USD", f'{{"time_us": {START_US + NIGHT * MINUTE_US}}}'))
-    return archive
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
-def test_views_and_macros_answer_alike_in_tokyo(night: Written, ask: Ask, relation: str) -> None:
+def test_views_and_macros_answer_alike_in_tokyo(ask: Ask, relation: str) -> None:
     text = f"FROM {relation} ORDER BY ALL"
     here = ask(text)
     ask("SET TimeZone = 'Asia/Tokyo'")
@@ -77,18 +83,14 @@ def test_all_views_are_among_them_and_all_macros_that_are_given_moments() -> Non
 
 
 @pytest.mark.parametrize("name", sorted(question.name for question in catalogue.questions()))
-def test_so_do_the_analyses(night: Written, name: str) -> None:
+def test_so_do_the_analyses(ask: Ask, name: str) -> None:
     question = catalogue.question(name)
     wanted = {parameter.name for parameter in question.parameters}
     given = {"pair": "BTC/USD", "size": "5", "start": "2025-11-10T23:55:00Z", "stop": "2025-11-12"}
     params = question.bound({key: value for key, value in given.items() if key in wanted})
-    answers = []
-    for zone in ("UTC", "Asia/Tokyo"):
-        with duckdb.connect() as client:
-            client.execute(catalogue.script(night.data))
-            client.execute(f"SET TimeZone = '{zone}'")
-            answers.append(client.execute(question.text, params).fetchall())
-    assert answers[0] == answers[1]
+    here = ask(question.text, **params)
+    ask("SET TimeZone = 'Asia/Tokyo'")
+    assert ask(question.text, **params) == here
 
 
 @pytest.mark.parametrize(
@@ -122,9 +124,9 @@ def test_a_day_is_one_of_utc(ask: Ask) -> None:
     assert ask("SELECT utc_day('-infinity'::TIMESTAMPTZ) = '-infinity'::DATE") == [(True,)]
 
 
-def test_a_database_of_views_gives_the_same_days_in_tokyo(night: Written, tmp_path: Path) -> None:
+def test_a_database_of_views_gives_the_same_days_in_tokyo(archive: Written, tmp_path: Path) -> None:
     made = tmp_path / "views.duckdb"
-    views_database.write(made, night.data)
+    views_database.write(made, archive.data)
     answers = []
     for zone in ("UTC", "Asia/Tokyo"):
         with duckdb.connect(str(made), read_only=True) as client:
