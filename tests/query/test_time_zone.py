@@ -34,6 +34,7 @@ RELATIONS = [
     "pair_ohlc_filled('BTC/USD', '1m', '2025-11-11')",
     "missing_between('BTC/USD', '2025-11-11', '2025-11-12')",
     *("quotes", "quote_sessions"),
+    "quotes_outside_sessions('BTC/USD', '2025-11-10 23:50', DATE '2025-11-12')",
     "spread_bars('BTC/USD', '7 minutes', '2025-11-10 23:50', DATE '2025-11-12')",
     "quote_flow('BTC/USD', '7 minutes', '2025-11-10 23:50', DATE '2025-11-12')",
     "trade_spreads('BTC/USD', '2025-11-10 23:50', DATE '2025-11-12')",
