@@ -59,7 +59,8 @@ def test_views_and_macros_answer_alike_in_tokyo(night: Written, ask: Ask, relati
     here = ask(text)
     ask("SET TimeZone = 'Asia/Tokyo'")
     assert ask(text) == here
-    assert here or relation.startswith(("pair_ohlc_filled", "ohlc_filled", "unsound", "pair_begins"))
+    empty = ("pair_ohlc_filled", "ohlc_filled", "unsound", "pair_begins", "quotes_outside_sessions")
+    assert here or relation.startswith(empty)
 
 
 def test_all_views_are_among_them_and_all_macros_that_are_given_moments() -> None:
