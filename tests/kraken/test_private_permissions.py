@@ -100,12 +100,12 @@ def test_a_key_that_reads_too_little_is_told_which_box_is_missing() -> None:
 
 def test_what_cuts_or_endangers_is_remarked() -> None:
     found = info(query_to="1700000000", valid_until=str(NOW_S + 86_400), created_time="1600000000", ip_allowlist=[""])
-    told = {one.about: (one.level, one.says) for one in remarks(found, NOW_S, allow_trading_key=False)}
+    told = {one.topic: (one.level, one.text) for one in remarks(found, NOW_S, allow_trading_key=False)}
     assert [level for level, _ in told.values()] == ["ok", "note", "note", "note", "note"]
     assert "works from any address" in told["addresses"][1]
     assert "in 1 days" in told["expiry"][1]
     expired = info(valid_until=str(NOW_S - 1))
-    assert {one.about for one in remarks(expired, NOW_S, allow_trading_key=False) if one.level == "wrong"} == {"expiry"}
+    assert {one.topic for one in remarks(expired, NOW_S, allow_trading_key=False) if one.level == "wrong"} == {"expiry"}
 
 
 def test_the_recorded_answer_is_refused_for_each_right_that_it_has_too_much() -> None:
