@@ -263,9 +263,9 @@ async def test_nothing_that_an_answer_repeats_of_the_key_reaches_an_error(serve:
         for request, kind in zip(requests, (ExchangeError, Unavailable, Unavailable, Malformed), strict=True):
             with pytest.raises(kind) as caught:
                 await client.request(request)
-            said = f"{caught.value} {caught.value.args}"
-            assert NAME not in said
-            assert PRIVATE not in said
+            message = f"{caught.value} {caught.value.args}"
+            assert NAME not in message
+            assert PRIVATE not in message
     assert len(elsewhere) == 1, "a redirect is not followed: it would take the key along"
 
 

@@ -48,9 +48,9 @@ def assert_whole(bench: Bench) -> None:
     rows = zip(*(entries[name].to_pylist() for name in ("id", "asset", "amount", "balance", "raw")), strict=True)
     found = {}
     for number, asset, amount, balance, raw in rows:
-        told = json.loads(raw)
-        assert (Decimal(told["amount"]), Decimal(told["balance"])) == (amount, balance)
-        found[number] = (asset, told["amount"], told["balance"])
+        printed_entry = json.loads(raw)
+        assert (Decimal(printed_entry["amount"]), Decimal(printed_entry["balance"])) == (amount, balance)
+        found[number] = (asset, printed_entry["amount"], printed_entry["balance"])
     assert found == expected
     assert entries.num_rows == len(account.rows)
     for dataset, names in (
@@ -126,11 +126,11 @@ async def test_an_entry_that_the_exchange_has_removed_is_named(tmp_path: Path) -
     assert (trade.id, gone) in found.absent
     assert [one.asset for one in found.breaks] == ["ZUSD"]
     assert gone in " ".join(account_certificate.sentences(found))
-    (said,) = account_rows.events(Layout(tmp_path / "account"), AccountEvent.BROKEN)
-    assert any(gone in line for line in said["lines"])
+    (event,) = account_rows.events(Layout(tmp_path / "account"), AccountEvent.BROKEN)
+    assert any(gone in line for line in event["lines"])
     bench.rest.account.removed.clear()
     bench.clock.move(2 * 86_400)
-    assert (await bench.round()).is_reconciled, "it is asked for again"
+    assert (await bench.round()).is_reconciled, "it is requested again"
     assert_whole(bench)
 
 
@@ -309,8 +309,8 @@ async def test_ids_that_the_exchange_does_not_know_cost_a_request_and_no_recordi
     answer = bench.rest.answer
 
     def refusing(method: str, headers: dict[str, str], body: str, *, now_ns: int) -> str:
-        told = answer(method, headers, body, now_ns=now_ns)
-        return '{"error":["EQuery:Unknown trade"]}' if method == "QueryTrades" else told
+        content = answer(method, headers, body, now_ns=now_ns)
+        return '{"error":["EQuery:Unknown trade"]}' if method == "QueryTrades" else content
 
     bench.rest.answer = refusing  # type: ignore[assignment,method-assign]
     assert (await bench.round()).is_reconciled
@@ -325,8 +325,8 @@ async def test_an_answer_that_cannot_be_read_costs_its_round(tmp_path: Path) -> 
     answer, broken = bench.rest.answer, iter([True])
 
     def garbled(method: str, headers: dict[str, str], body: str, *, now_ns: int) -> str:
-        told = answer(method, headers, body, now_ns=now_ns)
-        return '{"error":[],"result":5}' if method == "BalanceEx" and next(broken, False) else told
+        content = answer(method, headers, body, now_ns=now_ns)
+        return '{"error":[],"result":5}' if method == "BalanceEx" and next(broken, False) else content
 
     bench.rest.answer = garbled  # type: ignore[assignment,method-assign]
     with bench.opened() as opened:
