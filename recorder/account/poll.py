@@ -113,6 +113,7 @@ class AccountPoll:
         self._looked: dict[str, float] = {}
         self._balances: dict[str, tuple[str, str, str]] = {}
         self._balances_s: float | None = None
+        self._balances_entries = 0
 
     async def run(self, every_s: float) -> None:
         """Read the account again and again, until cancelled."""
@@ -312,10 +313,12 @@ class AccountPoll:
         rows = [msgspec.structs.replace(row, settled=settled) for row in rows]
         content = {row.asset: (plain(row.balance), plain(row.held), str(settled)) for row in rows}
         now_s = self._clock.monotonic()
-        if content == self._balances and self._balances_s is not None and now_s - self._balances_s < DAILY_S:
+        is_recent = self._balances_s is not None and now_s - self._balances_s < DAILY_S
+        entries = len(self._store.ids(LEDGER))
+        if is_recent and content == self._balances and entries == self._balances_entries:
             return moved
         await _in_thread(self._store.add_balances, rows)
-        self._balances, self._balances_s = content, now_s
+        self._balances, self._balances_s, self._balances_entries = content, now_s, entries
         return True
 
     async def _certify(self) -> AccountCertificate:

@@ -161,6 +161,27 @@ async def test_balances_count_only_where_no_entry_came_meanwhile(tmp_path: Path)
     assert "0.0001 are not explained" in broken.sentence
 
 
+async def test_balances_of_before_an_entry_say_nothing_about_it(tmp_path: Path) -> None:
+    account = invented(trades=3, others=12)
+    bench = Bench(tmp_path, account)
+    await bench.round()
+    account.enter("deposit", "ZUSD", 10_0000, bench.clock.wall_ns())
+    account.enter("withdrawal", "ZUSD", -10_0000, bench.clock.wall_ns())
+
+    def kill(path: str) -> None:
+        if "BalanceEx" in path:
+            raise Killed
+
+    bench.before = kill
+    with pytest.raises(Killed):
+        await bench.round()
+    found = account_certificate.certificate(Layout(tmp_path / "account"))
+    assert found.ends is None
+    assert account_certificate.sentences(found)[0].startswith("open: ")
+    bench.before = lambda _path: None
+    assert (await bench.round()).is_reconciled, "though the balances are the same"
+
+
 async def test_entries_without_an_id_or_a_balance_are_kept_apart_and_reported(tmp_path: Path) -> None:
     account = invented(trades=2, others=12)
     pending = account.enter("deposit", "ZEUR", 0, NOW_NS - DAY_NS)

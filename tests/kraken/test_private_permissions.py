@@ -93,7 +93,7 @@ def test_an_answer_that_may_mean_two_things_or_none_is_malformed(text: str) -> N
         parse(text.encode())
 
 
-def test_a_key_that_reads_too_little_is_told_which_box_is_missing() -> None:
+def test_a_key_that_reads_too_little_names_the_missing_box() -> None:
     message = refusal(info(["query-funds", "query-ledger"]), allow_trading_key=False)
     assert (
         message == "this key lacks a right: tick query-closed-trades (Orders and trades: Query closed orders & trades)"
