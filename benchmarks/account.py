@@ -117,9 +117,9 @@ def name_the_removed(folder: Path, entries: int, trades: int, seed: int) -> None
     gone = bench.rest.account.trades[trades // 2].ledgers[1]
     bench.rest.account.removed.add(gone)
     found = asyncio.run(bench.round())
-    said = [line for line in account_certificate.sentences(found) if gone in line or "breaks at" in line]
-    print("removed:", *said, sep="\n  ")
-    assert any(gone in line for line in said), "not named"
+    lines = [line for line in account_certificate.sentences(found) if gone in line or "breaks at" in line]
+    print("removed:", *lines, sep="\n  ")
+    assert any(gone in line for line in lines), "not named"
 
 
 def ids(layout: object, dataset: object) -> list[str]:

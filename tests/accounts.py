@@ -52,7 +52,7 @@ class Bench:
         self.before: Callable[[str], None] = lambda _path: None
         """Is called before each request, with its path."""
         self.unixtime: Callable[[], int] = lambda: self.clock.wall_ns() // 10**9
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.disk = Disk()
 
     def client(self, key: Credentials | None = None) -> PrivateClient:
@@ -62,7 +62,7 @@ class Bench:
         class Direct(PrivateClient):
             async def _posted(self, path: str, body: str, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
                 bench.before(path)
-                bench.asked.append(f"{path}?{body}")
+                bench.requests.append(f"{path}?{body}")
                 method = path.rpartition("/")[2]
                 return 200, bench.rest.answer(method, headers, body, now_ns=bench.clock.wall_ns()).encode(), {}
 

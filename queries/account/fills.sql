@@ -3,7 +3,7 @@
 -- fills(id, time, pair, side, ord_type, price, qty, cost, fee, fee_asset, paid, maker, trade_id, order_id)
 --
 -- One row for each own fill and each asset in which a fee was deducted, mostly one. fee is what Kraken reckons for the
--- trade in its quote currency; paid is what the ledger says was deducted, and fee_asset of what. Both are NULL where no
+-- trade in its quote currency; paid is what was deducted according to the ledger, and fee_asset of what. Both are NULL where no
 -- ledger entry of the trade is stored yet.
 
 CREATE OR REPLACE VIEW fills AS

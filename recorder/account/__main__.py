@@ -1,6 +1,6 @@
 """The process beside the recorder that records an account, as ``python -m recorder.account``.
 
-It gets its configuration by standard input, and the key from where the configuration says: neither by arguments.
+It gets its configuration by standard input, and the key from the source that it names: neither by arguments.
 SIGTERM or the end of standard input stops it; if the recorder dies, so does it.
 """
 
@@ -36,7 +36,7 @@ async def _serve() -> None:
     first = await commands.readline()
     if not first:
         return
-    beside = [asyncio.create_task(_listen(commands, stop)), asyncio.create_task(_tell(states))]
+    beside = [asyncio.create_task(_listen(commands, stop)), asyncio.create_task(_report(states))]
     try:
         await service.record(child_messages.decode_config(first), stop)
     finally:
@@ -52,7 +52,7 @@ async def _listen(commands: asyncio.StreamReader, stop: Stop) -> None:
     stop.requested.set()
 
 
-async def _tell(states: asyncio.WriteTransport) -> None:
+async def _report(states: asyncio.WriteTransport) -> None:
     while True:
         if not states.get_write_buffer_size():  # otherwise the parent does not read, and must not hold us up
             states.write(child_messages.encode_state(State(0, "")))

@@ -127,7 +127,7 @@ class PrivateClient:
             await self._clock.sleep(wait_s)
 
     async def forgive(self) -> None:
-        """Let a key be tried once more that Kraken has refused, because a person has asked for it."""
+        """Let a key be tried once more that Kraken has refused, because a person wants that."""
         async with self._use.held() as held:
             use = held.read()
             if use.refused:
@@ -156,13 +156,13 @@ class PrivateClient:
             "Content-Type": "application/x-www-form-urlencoded",
         }
         try:
-            status, answer, told = await self._posted(request.path, body, headers)
-            recv_ns, date_s = self._clock.wall_ns(), rest_api.seconds(told.get("Date"))
+            status, answer, received = await self._posted(request.path, body, headers)
+            recv_ns, date_s = self._clock.wall_ns(), rest_api.seconds(received.get("Date"))
             return private_api.result(
                 status,
                 answer,
                 request,
-                retry_after_s=http.wanted_s(told, recv_ns),
+                retry_after_s=http.wanted_s(received, recv_ns),
                 now_s=recv_ns / 1e9 if date_s is None else date_s,
             )
         except RecorderError as error:

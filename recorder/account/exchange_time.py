@@ -23,15 +23,15 @@ class ExchangeTime:
     """The time of the exchange, by its public ``Time`` and the monotonic clock since."""
 
     def __init__(self, get: Callable[[rest_api.Request], Awaitable[bytes]], clock: Clock) -> None:
-        """Ask by ``get``, which returns the result of a public request."""
+        """Request it by ``get``, which returns the result of a public request."""
         self._get = get
         self._clock = clock
         self._known: tuple[float, float] | None = None
 
     async def check(self) -> None:
-        """Return if the host's clock is right. Raises ClockWrong, and ExchangeError if Kraken cannot be asked."""
+        """Return if the host's clock is right. Raises ClockWrong, and ExchangeError if Kraken does not answer."""
         if self._known is None or self._clock.monotonic() - self._known[0] >= EVERY_S or abs(self._ahead_s()) > MOST_S:
-            await self._ask()
+            await self._request()
         ahead_s = self._ahead_s()
         if abs(ahead_s) > MOST_S:
             side = "ahead of" if ahead_s > 0 else "behind"
@@ -41,19 +41,19 @@ class ExchangeTime:
                 RETRY_S,
             )
 
-    async def _ask(self) -> None:
+    async def _request(self) -> None:
         before_s = self._clock.monotonic()
         result = await self._get(rest_api.Request("/0/public/Time"))
         try:
-            told = wire.any_json(result)["unixtime"]
+            unixtime = wire.any_json(result)["unixtime"]
         except (*wire.UNREADABLE, KeyError, TypeError):
-            told = None
-        if type(told) is not int:
+            unixtime = None
+        if type(unixtime) is not int:
             raise Malformed("Kraken's answer to Time has no unixtime")
         at_s = (before_s + self._clock.monotonic()) / 2
-        self._known = at_s, told + 0.5  # it is cut to whole seconds
+        self._known = at_s, unixtime + 0.5  # it is cut to whole seconds
 
     def _ahead_s(self) -> float:
         assert self._known is not None
-        at_s, told_s = self._known
-        return self._clock.wall_ns() / 1e9 - (told_s + self._clock.monotonic() - at_s)
+        at_s, exchange_s = self._known
+        return self._clock.wall_ns() / 1e9 - (exchange_s + self._clock.monotonic() - at_s)

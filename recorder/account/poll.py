@@ -1,4 +1,4 @@
-"""The rounds in which an account is read: new entries of each table, balances, and what its arithmetic says.
+"""The rounds in which an account is read: new entries of each table, balances, and the certificate.
 
 A round begins a day before what has been read: entries come late. It walks over the pages of each table from the oldest
 to the newest, so that a kill at any moment costs only the pages that were not stored yet.
@@ -90,7 +90,7 @@ class Identity:
 
 
 class AccountPoll:
-    """Reads one account into its store. ``told`` is called after each round with its certificate."""
+    """Reads one account into its store. ``certified`` is called after each round with its certificate."""
 
     def __init__(
         self,
@@ -100,19 +100,20 @@ class AccountPoll:
         *,
         identity: Identity,
         allow_trading_key: bool = False,
-        told: Callable[[AccountCertificate], None] = lambda _: None,
+        certified: Callable[[AccountCertificate], None] = lambda _: None,
     ) -> None:
         self._client = client
         self._store = store
         self._clock = clock
         self._identity = identity
         self._allow = allow_trading_key
-        self._told = told
+        self._certified = certified
         self._checked_s: float | None = None
         self._certificate: AccountCertificate | None = None
         self._looked: dict[str, float] = {}
         self._balances: dict[str, tuple[str, str, str]] = {}
         self._balances_s: float | None = None
+        self._balances_entries = 0
 
     async def run(self, every_s: float) -> None:
         """Read the account again and again, until cancelled."""
@@ -139,7 +140,7 @@ class AccountPoll:
         if added or changed:
             await self._fetch_named_trades()
         elif self._certificate is not None:
-            self._told(self._certificate)
+            self._certified(self._certificate)
             return self._certificate
         found = await self._certify()
         if await self._look_again(found):
@@ -163,7 +164,7 @@ class AccountPoll:
         now_s = self._clock.wall_ns() / 1e9
         remarks = list(private_permissions.remarks(info, now_s, allow_trading_key=self._allow))
         if self._checked_s is None or reason is not None:
-            detail = {one.about: one.says for one in remarks}
+            detail = {one.topic: one.text for one in remarks}
             await self._event(
                 AccountEvent.KEY,
                 key=self._identity.key,
@@ -175,7 +176,7 @@ class AccountPoll:
             )
         for one in remarks:
             if one.level != "ok":
-                log.warning("the key of the account", about=one.about, says=one.says)
+                log.warning("the key of the account", topic=one.topic, detail=one.text)
         if reason is not None:
             raise KeyRefused(reason)
         await self._check_identity()
@@ -312,28 +313,30 @@ class AccountPoll:
         rows = [msgspec.structs.replace(row, settled=settled) for row in rows]
         content = {row.asset: (plain(row.balance), plain(row.held), str(settled)) for row in rows}
         now_s = self._clock.monotonic()
-        if content == self._balances and self._balances_s is not None and now_s - self._balances_s < DAILY_S:
+        is_recent = self._balances_s is not None and now_s - self._balances_s < DAILY_S
+        entries = len(self._store.ids(LEDGER))
+        if is_recent and content == self._balances and entries == self._balances_entries:
             return moved
         await _in_thread(self._store.add_balances, rows)
-        self._balances, self._balances_s = content, now_s
+        self._balances, self._balances_s, self._balances_entries = content, now_s, entries
         return True
 
     async def _certify(self) -> AccountCertificate:
         return await _in_thread(account_certificate.certificate, self._store.layout)
 
     async def _report(self, found: AccountCertificate) -> None:
-        """Report a certificate that says something else than the one before."""
+        """Report a certificate that differs from the one before."""
         before, self._certificate = self._certificate, found
-        self._told(found)
+        self._certified(found)
         if before is not None and _verdict(before) == _verdict(found):
             return
-        told = account_certificate.sentences(found)
+        lines = account_certificate.sentences(found)
         if found.is_reconciled:
-            log.info("account reconciled", says=told[0])
-            await self._event(AccountEvent.RECONCILED, says=told)
+            log.info("account reconciled", summary=lines[0])
+            await self._event(AccountEvent.RECONCILED, lines=lines)
         elif found.breaks or found.absent:
-            log.error("account not reconciled", says=told[0], entries=_places(found))
-            await self._event(AccountEvent.BROKEN, says=told)
+            log.error("account not reconciled", summary=lines[0], entries=_places(found))
+            await self._event(AccountEvent.BROKEN, lines=lines)
 
     async def _event(self, kind: AccountEvent, **detail: object) -> None:
         await _in_thread(functools.partial(self._store.event, kind, **detail))

@@ -89,10 +89,10 @@ async def record(
     stop: Stop,
     *,
     host: Host | None = None,
-    told: Callable[[AccountCertificate], None] = lambda _: None,
+    certified: Callable[[AccountCertificate], None] = lambda _: None,
     once: bool = False,
 ) -> None:
-    """Record the account until ``stop`` is requested; ``once`` reads it once. ``told`` gets each certificate.
+    """Record the account until ``stop`` is requested; ``once`` reads it once. ``certified`` gets each certificate.
 
     Raises KeyRefused, InvalidKey, InvalidNonce, PermissionDenied, ArchiveInUse, DiskError, StorageError. The reason is
     also an event in the folder of the account.
@@ -108,7 +108,7 @@ async def record(
                     host.clock,
                     identity=identity,
                     allow_trading_key=config.account.allow_trading_key,
-                    told=told,
+                    certified=certified,
                 )
                 work = poll.round() if once else poll.run(config.account.every)
                 await _until(stop, work)

@@ -11,7 +11,7 @@ from recorder.core.account_trail import AccountCertificate, certify
 
 
 def certificate(layout: Layout) -> AccountCertificate:
-    """Return what the arithmetic of the account says. Raises UnsoundFile, UnreadableFile."""
+    """Return the certificate of the account. Raises UnsoundFile, UnreadableFile."""
     key = last_key(layout)
     return certify(
         account_rows.entries(layout),
@@ -29,19 +29,19 @@ def last_key(layout: Layout) -> dict[str, Any]:
 
 
 def sentences(found: AccountCertificate) -> list[str]:
-    """Return what is to be said about a certificate, the verdict first."""
+    """Return the sentences that describe a certificate, the verdict first."""
     entries = sum(trail.entries for trail in found.trails)
-    told = [f"{entries:,} ledger entries of {len(found.trails)} assets"]
+    lines = [f"{entries:,} ledger entries of {len(found.trails)} assets"]
     if found.is_reconciled:
-        told[0] = f"reconciled: {told[0]} explain every balance to the last digit"
+        lines[0] = f"reconciled: {lines[0]} explain every balance to the last digit"
     elif found.ends is None and not found.breaks and not found.absent:
-        told[0] = f"open: {told[0]} form unbroken trails, but no balances are known that no entry came after"
+        lines[0] = f"open: {lines[0]} form unbroken trails, but no balances are known that no entry came after"
     else:
-        told[0] = f"not reconciled: {told[0]}"
-    told += [one.sentence for one in found.breaks]
-    told += [f"trade {trade} names ledger entry {entry}, which is not there" for trade, entry in found.absent]
-    told += [f"{trail.asset} goes on from {', '.join(trail.joined)}, by the table of renames" for trail in found.trails
+        lines[0] = f"not reconciled: {lines[0]}"
+    lines += [one.sentence for one in found.breaks]
+    lines += [f"trade {trade} names ledger entry {entry}, which is not there" for trade, entry in found.absent]
+    lines += [f"{trail.asset} goes on from {', '.join(trail.joined)}, by the table of renames" for trail in found.trails
              if trail.joined]  # fmt: skip
     if found.apart:
-        told.append(f"{found.apart} entries without an id or a balance, or unreadable, are kept apart")
-    return told
+        lines.append(f"{found.apart} entries without an id or a balance, or unreadable, are kept apart")
+    return lines

@@ -81,11 +81,13 @@ def apart(layout: Layout) -> list[ApartEntry]:
 
 
 def settled_balances(layout: Layout) -> dict[str, Decimal] | None:
-    """Return the newest settled balances of an account; None if there are none."""
+    """Return the newest balances that no ledger entry came after, neither then nor since; None if there are none."""
     settled = [row for row in rows(layout, BALANCES, ("time", "asset", "balance", "settled")) if row["settled"]]
     if not settled:
         return None
     newest = max(row["time"] for row in settled)
+    if any(row["seen"] > newest for row in rows(layout, LEDGER, ("seen",))):
+        return None  # stored before a process ended that would have requested the balances again
     return {row["asset"]: row["balance"] for row in settled if row["time"] == newest}
 
 

@@ -48,7 +48,7 @@ PathOption = Annotated[Path | None, typer.Option("--path", help="The account's f
 
 @account.command()
 def check(*, config_file: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Ask Kraken what the key may do, and print it as a table; nothing else is asked, and no order ever tried.
+    """Ask Kraken what the key may do, and print it as a table; nothing else is requested, and no order ever tried.
 
     Exit code 2 if the key may do more than read. A key that Kraken refused before is tried once more.
     """
@@ -58,14 +58,14 @@ def check(*, config_file: ConfigOption = None, as_json: JsonOption = False) -> N
     allow, now_s = settings.account.allow_trading_key, datetime.now(UTC).timestamp()
     remarks = list(private_permissions.remarks(info, now_s, allow_trading_key=allow))
     if as_json:
-        echo(json.dumps({"name": info.name, **{one.about: [one.level, one.says] for one in remarks}}, indent=2))
+        echo(json.dumps({"name": info.name, **{one.topic: [one.level, one.text] for one in remarks}}, indent=2))
     else:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
-        for heading in ("key", "", "what Kraken says"):
-            table.add_column(heading, no_wrap=heading != "what Kraken says", overflow="fold")
+        for heading in ("key", "", "what Kraken reports"):
+            table.add_column(heading, no_wrap=heading != "what Kraken reports", overflow="fold")
         table.add_row("name", "", text(info.name))
         for one in remarks:
-            table.add_row(one.about, text(one.level, _STYLES[one.level]), text(one.says))
+            table.add_row(one.topic, text(one.level, _STYLES[one.level]), text(one.text))
         Screen().print_table(table)
     if (reason := private_permissions.refusal(info, allow_trading_key=allow)) is not None:
         raise KeyRefused(reason)
@@ -105,7 +105,7 @@ def guide() -> None:
    and name it: account.key_file. A systemd credential called kraken-api-key, or these variables in the environment,
    do as well.
 
-6. recorder account check      asks Kraken what this key may do
+6. recorder account check      shows what this key may do
    recorder account run        records; with account.record: true, `recorder run` does it beside everything else
 
 7. Once a year make another key in the same way, change the file, and delete the old key: the history stays."""
@@ -116,9 +116,7 @@ def guide() -> None:
 def run(
     *,
     config_file: ConfigOption = None,
-    once: Annotated[
-        bool, typer.Option("--once", help="Read it once, print what its arithmetic says, and end.")
-    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="Read it once, print its certificate, and end.")] = False,
 ) -> None:
     """Record the account until SIGTERM or Ctrl-C. Exit code 1 if with --once the account is not reconciled."""
     settings = configuration.load(config_file)
@@ -128,18 +126,18 @@ def run(
     found: list[AccountCertificate] = []
     asyncio.run(_record(settings, found, once=once))
     if once and found:
-        _tell(found[-1])
+        _print_verdict(found[-1])
 
 
 async def _record(settings: Config, found: list[AccountCertificate], *, once: bool) -> None:
     stop = Stop()
     stop.on_signals()
-    await service.record(settings, stop, told=found.append, once=once)
+    await service.record(settings, stop, certified=found.append, once=once)
 
 
 @account.command()
 def status(*, config_file: ConfigOption = None, path: PathOption = None, as_json: JsonOption = False) -> None:
-    """Print what is stored, what the key may do, and what the arithmetic of the account says; from disk alone.
+    """Print what is stored, what the key may do, and the certificate of the account; from disk alone.
 
     Exit code 1 if the account is not reconciled.
     """
@@ -147,13 +145,13 @@ def status(*, config_file: ConfigOption = None, path: PathOption = None, as_json
     found, key = account_certificate.certificate(layout), account_certificate.last_key(layout)
     stopped = account_rows.events(layout, AccountEvent.STOPPED)[-1:]
     if as_json:
-        told = {
+        content = {
             "reconciled": found.is_reconciled,
-            "says": account_certificate.sentences(found),
+            "lines": account_certificate.sentences(found),
             "key": {name: value for name, value in key.items() if name != "key"},
             "stopped": stopped,
         }
-        echo(json.dumps(told, indent=2, ensure_ascii=False))
+        echo(json.dumps(content, indent=2, ensure_ascii=False))
         if not found.is_reconciled:
             raise typer.Exit(1)
         return
@@ -162,7 +160,7 @@ def status(*, config_file: ConfigOption = None, path: PathOption = None, as_json
     for one in stopped:
         echo(f"stopped    {_time(one['time_us'])}: {one['reason']}")
     _print_trails(found)
-    _tell(found)
+    _print_verdict(found)
 
 
 @account.command()
@@ -208,7 +206,7 @@ def _folder(config_file: Path | None, path: Path | None) -> Path:
     return path or configuration.load(config_file).account_path
 
 
-def _tell(found: AccountCertificate) -> None:
+def _print_verdict(found: AccountCertificate) -> None:
     first, *others = account_certificate.sentences(found)
     for one in others:
         echo(one)

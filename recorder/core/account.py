@@ -23,7 +23,7 @@ class AccountEvent(StrEnum):
     READ = "account_read"
     """Everything of a table up to a time has been read."""
     KEY = "account_key"
-    """What Kraken says about the key."""
+    """What Kraken reports about the key."""
     DIFFERS = "account_differs"
     """An entry came again with other numbers than are stored."""
     APART = "account_apart"

@@ -78,7 +78,7 @@ class Trail:
 
 @dataclass(frozen=True, slots=True)
 class AccountCertificate:
-    """What the arithmetic of a whole account says.
+    """The result of the arithmetic of a whole account.
 
     ``ends`` are breaks between the end of a trail and the balance; None if no balances are known that were settled.
     ``absent`` are ids of ledger entries that own trades name and that are not there.

@@ -38,7 +38,7 @@ class PrivateRequest:
 
 
 def key_info() -> PrivateRequest:
-    """Request what the key may do; every key may ask that."""
+    """Request what the key may do; every key may do that."""
     return PrivateRequest("/0/private/GetApiKeyInfo")
 
 
@@ -109,6 +109,6 @@ def result(status: int, body: bytes, request: PrivateRequest, *, retry_after_s: 
         if text.startswith("EGeneral:Permission denied"):
             raise PermissionDenied(
                 f"Kraken answered 'EGeneral:Permission denied' to {request.path}: the key needs the right "
-                f"{request.right or 'to ask that'}, its second factor, or an IP allowlist with this machine's address"
+                f"{request.right or 'to call it'}, its second factor, or an IP allowlist with this machine's address"
             )
     return rest_api.result(status, body, retry_after_s=retry_after_s, now_s=now_s)

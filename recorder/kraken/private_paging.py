@@ -30,9 +30,9 @@ class _Phase(enum.Enum):
 class PageWalk:
     """The walk over one window: request the page at :attr:`offset`, then :meth:`take` it, until :attr:`done`.
 
-    A page of less than ``full`` entries, and as many as the window is said to have, is the only one.
+    A page of less than ``full`` entries, and as many as the answer counts, is the only one.
 
-    ``joined`` says after each page whether everything older in the window has been read.
+    ``joined`` is, after each page, whether everything older in the window has been read.
     """
 
     full: int = PAGE
@@ -46,7 +46,7 @@ class PageWalk:
     _guessed: bool = False
 
     def take(self, ids: Collection[str], count: int | None) -> None:
-        """Take the ids of the page that was requested, and the number of entries that the window is said to have.
+        """Take the ids of the page that was requested, and the number of entries in the window according to the answer.
 
         Raises Malformed if pages have nothing in common, however far back they are requested.
         """
@@ -59,7 +59,7 @@ class PageWalk:
                 self._go_up(ids)
 
     def _measure(self, ids: Collection[str], count: int | None) -> None:
-        """Take the newest page, which tells how many entries there are; often it is the only one."""
+        """Take the newest page, which comes with how many entries there are; often it is the only one."""
         self._size = len(ids)
         if not ids or (count == len(ids) < self.full):
             self.joined = self.done = True

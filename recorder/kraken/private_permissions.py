@@ -50,7 +50,7 @@ _TIME: Final = re.compile(r"\d{1,12}(?:\.\d{1,9})?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """What Kraken says about a key. Times are seconds since 1970, 0 for none.
+    """What Kraken reports about a key. Times are seconds since 1970, 0 for none.
 
     ``permissions`` is None if they cannot be read. Contains neither half of the key, and no IBAN.
     """
@@ -66,7 +66,7 @@ class KeyInfo:
 
     @property
     def excess(self) -> list[str]:
-        """The rights beyond reading, or what is said where they cannot be read; none for a key that only reads."""
+        """The rights beyond reading, or a description where they cannot be read; none for a key that only reads."""
         if self.permissions is None:
             return [_UNREADABLE]
         return sorted({right for right in self.permissions if right not in ALLOWED})
@@ -87,8 +87,8 @@ class Remark:
     """Something to report about a key: ``level`` is ok, note or wrong."""
 
     level: str
-    about: str
-    says: str
+    topic: str
+    text: str
 
 
 class _Repeated(ValueError):
@@ -176,7 +176,7 @@ def _expiry(info: KeyInfo, now_s: float) -> Remark:
 
 def _age(info: KeyInfo, now_s: float) -> Remark:
     if not info.created_s:
-        return Remark("note", "age", "not said by Kraken")
+        return Remark("note", "age", "not reported by Kraken")
     days = max(0, int((now_s - info.created_s) // _DAY_S))
     if days > OLD_DAYS:
         return Remark("note", "age", f"{days} days: make another one and delete this, its history stays")

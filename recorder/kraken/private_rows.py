@@ -41,7 +41,7 @@ Text = Annotated[str, msgspec.Meta(max_length=1_024)]
 class Page(Generic[_Row]):
     """The rows of one answer, those that cannot be stored, and how many entries the whole window has.
 
-    ``count`` is None where the answer does not say it.
+    ``count`` is None where the answer has none.
     """
 
     rows: list[_Row]

@@ -168,7 +168,7 @@ class Account:
         return self.sql("FROM balance_history ORDER BY asset, asset_class, day", to=to)
 
     def certificate(self) -> AccountCertificate:
-        """Return what the arithmetic of the account says, from what is on disk now."""
+        """Return the certificate of the account, from what is on disk now."""
         return undisturbed(lambda: account_certificate.certificate(self._layout), "the files of the account")
 
     def slippage(self, archive: Archive, *, to: str = "pandas") -> Frame:
@@ -193,10 +193,10 @@ class Account:
         rows = self.sql(text, to="arrow")
         found: dict[str, list[str]] = {name: [] for name in columns}
         for number, time, raw in zip(*(rows[name].to_pylist() for name in ("id", "time", "raw")), strict=True):
-            told = {name: _printed(value) for name, value in _fields(raw).items()}
-            told |= {"txid": number, "time": time.strftime("%Y-%m-%d %H:%M:%S")}
+            cells = {name: _printed(value) for name, value in _fields(raw).items()}
+            cells |= {"txid": number, "time": time.strftime("%Y-%m-%d %H:%M:%S")}
             for name in columns:
-                found[name].append(told.get(name, ""))
+                found[name].append(cells.get(name, ""))
         return pa.table({name: pa.array(values, pa.string()) for name, values in found.items()})
 
     def _rows(self, text: str, params: dict[str, object]) -> pa.Table:

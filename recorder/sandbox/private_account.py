@@ -101,7 +101,7 @@ class TradeRow:
 
     def fields(self) -> dict[str, Any]:
         """Return the trade as it is served."""
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "ordertxid": self.order,
             "postxid": "TKH2SE-M7IF5-CFI7LT",
             "pair": self.market.key,
@@ -117,7 +117,7 @@ class TradeRow:
             "maker": True,
             "ledgers": list(self.ledgers),
         }
-        return told if self.trade_id is None else told | {"trade_id": self.trade_id}
+        return fields if self.trade_id is None else fields | {"trade_id": self.trade_id}
 
     def order_fields(self) -> dict[str, Any]:
         """Return its order, which it filled, as it is served."""
@@ -276,7 +276,7 @@ class PrivateAccount:
                 _KINDS[step](self, time_ns, late)
 
     def rename(self, old: str, new: str, time_ns: int) -> None:
-        """Let an asset go on under another code, without an entry that says so; the next entry bears the new one."""
+        """Let an asset go on under another code, without an entry for it; the next entry bears the new one."""
         self.balances[new] = self.balances.pop(old)
         self.enter("reward", new, 1, time_ns)
 

@@ -49,7 +49,7 @@ class SandboxKey:
 
     def info(self) -> dict[str, Any]:
         """Return what GetApiKeyInfo answers."""
-        told: dict[str, Any] = {
+        content: dict[str, Any] = {
             "api_key_name": "sandbox",
             "api_key": self.key,
             "nonce": str(self.last_nonce),
@@ -65,8 +65,8 @@ class SandboxKey:
             "last_used": str(self.created_s),
         }
         if self.camel:
-            told = {_camel(name): value for name, value in told.items()}
-        return told | self.extra
+            content = {_camel(name): value for name, value in content.items()}
+        return content | self.extra
 
 
 @dataclass(slots=True)
@@ -113,9 +113,9 @@ class PrivateRest:
         try:
             key, params = self._authenticated(method, headers, body, now_ns)
             return _answered(self._handled(method, key, params, now_ns))
-        except _Refusal as told:
-            self.refusals.append(str(told))
-            return failure(str(told))
+        except _Refusal as refusal:
+            self.refusals.append(str(refusal))
+            return failure(str(refusal))
 
     def _handled(self, method: str, key: SandboxKey, params: Mapping[str, str], now_ns: int) -> Any:  # noqa: ANN401
         if method == "GetApiKeyInfo":
@@ -186,7 +186,7 @@ class PrivateRest:
 
     def _trades_history(self, params: Mapping[str, str], now_ns: int) -> Any:  # noqa: ANN401
         if params.get("consolidate_taker", "true") != "false":
-            raise _Refusal("EGeneral:Invalid arguments:consolidate_taker")  # no client of ours may ask for joined fills
+            raise _Refusal("EGeneral:Invalid arguments:consolidate_taker")  # no client of ours may request joined fills
         rows = self.account.shown(self.account.trades, now_ns)
         return _page("trades", _between(rows, params), params, lambda row: _trade(row, params))
 
@@ -205,10 +205,10 @@ class PrivateRest:
 
 
 def _trade(row: Any, params: Mapping[str, str]) -> dict[str, Any]:  # noqa: ANN401 -- of the account
-    told: dict[str, Any] = row.fields()
+    content: dict[str, Any] = row.fields()
     if params.get("ledgers") != "true":
-        del told["ledgers"]
-    return told
+        del content["ledgers"]
+    return content
 
 
 def _named(params: Mapping[str, str], name: str) -> set[str]:
@@ -239,8 +239,8 @@ def _page(
     if not offset.isdecimal():
         raise _Refusal("EGeneral:Invalid arguments:ofs")
     shown = rows[int(offset) : int(offset) + PAGE]
-    told: dict[str, Any] = {title: {name(row): fields(row) for row in shown}}
-    return told if params.get("without_count") == "true" else told | {"count": len(rows)}
+    content: dict[str, Any] = {title: {name(row): fields(row) for row in shown}}
+    return content if params.get("without_count") == "true" else content | {"count": len(rows)}
 
 
 def _answered(result: Any) -> str:  # noqa: ANN401 -- of JSON

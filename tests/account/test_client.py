@@ -86,11 +86,11 @@ async def test_a_refused_nonce_is_followed_by_one_more_and_then_by_the_cause(ben
     bench.key.last_nonce = bench.clock.wall_ns() + 10**9
     with pytest.raises(InvalidNonce, match=r"another tool or machine.*restored.*clock.*Make a new key"):
         await bench.client().patiently(INFO)
-    assert len(bench.asked) == 2
-    bench.asked.clear()
+    assert len(bench.requests) == 2
+    bench.requests.clear()
     bench.clock.move(2.0)
     await bench.client().patiently(INFO)
-    assert len(bench.asked) == 1
+    assert len(bench.requests) == 1
 
 
 @pytest.mark.parametrize("key", [credentials(private=OTHER), credentials(name="x" * 56)])
@@ -102,19 +102,19 @@ async def test_a_key_that_is_refused_is_sent_once_and_never_again_by_any_process
     for _ in range(LOCKOUT_AFTER):
         with pytest.raises(InvalidKey, match="refused this key before"):
             await bench.client(key).patiently(INFO)
-    assert len(bench.asked) == 1
+    assert len(bench.requests) == 1
     await bench.client(credentials()).patiently(INFO)  # the right one is not concerned
     await bench.client(key).forgive()
     with pytest.raises(InvalidKey):
         await bench.client(key).patiently(INFO)
-    assert len(bench.asked) == 3
+    assert len(bench.requests) == 3
 
 
 async def test_a_lockout_is_waited_out_in_silence(bench: Bench) -> None:
     began_s = bench.clock.monotonic()
     bench.rest._locked_until_s = bench.clock.wall_ns() / 1e9 + 800
     await bench.client().patiently(INFO)
-    assert len(bench.asked) == 2
+    assert len(bench.requests) == 2
     assert bench.clock.monotonic() - began_s >= 800
 
 
@@ -138,7 +138,7 @@ async def test_nothing_is_sent_while_the_clock_is_more_than_a_minute_off(off_s: 
     else:
         with pytest.raises(ClockWrong, match="ahead of" if off_s > 0 else "behind"):
             await bench.client().request(INFO)
-    assert len(bench.asked) == sent
+    assert len(bench.requests) == sent
 
 
 async def test_a_step_of_the_clock_between_two_requests_is_noticed(bench: Bench) -> None:
@@ -153,7 +153,7 @@ async def test_a_step_of_the_clock_between_two_requests_is_noticed(bench: Bench)
     bench.clock.step(-100.0)
     stepped_s = 0
     await client.request(INFO)
-    assert len(bench.asked) == 2
+    assert len(bench.requests) == 2
 
 
 async def test_a_second_factor_is_sent_and_a_missing_right_is_named(bench: Bench) -> None:
@@ -263,9 +263,9 @@ async def test_nothing_that_an_answer_repeats_of_the_key_reaches_an_error(serve:
         for request, kind in zip(requests, (ExchangeError, Unavailable, Unavailable, Malformed), strict=True):
             with pytest.raises(kind) as caught:
                 await client.request(request)
-            said = f"{caught.value} {caught.value.args}"
-            assert NAME not in said
-            assert PRIVATE not in said
+            message = f"{caught.value} {caught.value.args}"
+            assert NAME not in message
+            assert PRIVATE not in message
     assert len(elsewhere) == 1, "a redirect is not followed: it would take the key along"
 
 
@@ -279,7 +279,7 @@ async def test_a_throttled_key_pauses_and_an_edge_that_is_down_is_asked_again(be
 
     bench.rest.answer = refusing  # type: ignore[assignment,method-assign]
     await bench.client().patiently(INFO)
-    assert len(bench.asked) == 4
+    assert len(bench.requests) == 4
     answers = iter(["EAPI:Rate limit exceeded"] * 3)
     with pytest.raises(RateLimited):
         await bench.client().patiently(INFO, attempts=3)

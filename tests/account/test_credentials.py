@@ -27,12 +27,12 @@ def written(folder: Path, content: str = CONTENT, mode: int = 0o600) -> Path:
 def refused(path: Path | None, environ: dict[str, str] | None = None) -> str:
     with pytest.raises(KeyRefused) as caught:
         load(path, environ or {})
-    said = str(caught.value)
+    message = str(caught.value)
     assert caught.value.exit_code == 2
-    assert NAME not in said
-    assert PRIVATE not in said
-    assert PRIVATE[:20] not in said
-    return said
+    assert NAME not in message
+    assert PRIVATE not in message
+    assert PRIVATE[:20] not in message
+    return message
 
 
 def test_a_file_comes_before_a_credential_and_that_before_the_environment(tmp_path: Path) -> None:

@@ -48,9 +48,9 @@ def assert_whole(bench: Bench) -> None:
     rows = zip(*(entries[name].to_pylist() for name in ("id", "asset", "amount", "balance", "raw")), strict=True)
     found = {}
     for number, asset, amount, balance, raw in rows:
-        told = json.loads(raw)
-        assert (Decimal(told["amount"]), Decimal(told["balance"])) == (amount, balance)
-        found[number] = (asset, told["amount"], told["balance"])
+        printed_entry = json.loads(raw)
+        assert (Decimal(printed_entry["amount"]), Decimal(printed_entry["balance"])) == (amount, balance)
+        found[number] = (asset, printed_entry["amount"], printed_entry["balance"])
     assert found == expected
     assert entries.num_rows == len(account.rows)
     for dataset, names in (
@@ -110,11 +110,11 @@ async def test_lag_kills_and_throttling_end_reconciled_with_nothing_lost_and_not
     assert kills > 3
     assert counter.refused > 0
     assert bench.rest.nonces == sorted(set(bench.rest.nonces))
-    pages = [line for line in bench.asked if "TradesHistory" in line or "ClosedOrders" in line]
+    pages = [line for line in bench.requests if "TradesHistory" in line or "ClosedOrders" in line]
     assert all("consolidate_taker=false" in line and "end=" in line for line in pages)
-    bench.asked.clear()
+    bench.requests.clear()
     await bench.round()
-    assert len(bench.asked) < 12, "another round takes a page of each"
+    assert len(bench.requests) < 12, "another round takes a page of each"
 
 
 async def test_an_entry_that_the_exchange_has_removed_is_named(tmp_path: Path) -> None:
@@ -126,11 +126,11 @@ async def test_an_entry_that_the_exchange_has_removed_is_named(tmp_path: Path) -
     assert (trade.id, gone) in found.absent
     assert [one.asset for one in found.breaks] == ["ZUSD"]
     assert gone in " ".join(account_certificate.sentences(found))
-    (said,) = account_rows.events(Layout(tmp_path / "account"), AccountEvent.BROKEN)
-    assert any(gone in line for line in said["says"])
+    (event,) = account_rows.events(Layout(tmp_path / "account"), AccountEvent.BROKEN)
+    assert any(gone in line for line in event["lines"])
     bench.rest.account.removed.clear()
     bench.clock.move(2 * 86_400)
-    assert (await bench.round()).is_reconciled, "it is asked for again"
+    assert (await bench.round()).is_reconciled, "it is requested again"
     assert_whole(bench)
 
 
@@ -140,7 +140,7 @@ async def test_a_fill_that_history_lacks_is_asked_for_by_its_name(tmp_path: Path
     bench = Bench(tmp_path, account)
     assert (await bench.round()).is_reconciled
     assert account.trades[-1].id in stored(tmp_path, TRADES)["id"].to_pylist()
-    assert sum("QueryTrades" in line for line in bench.asked) == 1
+    assert sum("QueryTrades" in line for line in bench.requests) == 1
 
 
 async def test_balances_count_only_where_no_entry_came_meanwhile(tmp_path: Path) -> None:
@@ -154,11 +154,32 @@ async def test_balances_count_only_where_no_entry_came_meanwhile(tmp_path: Path)
 
     bench.before = move
     assert (await bench.round()).is_reconciled
-    assert sum("BalanceEx" in line for line in bench.asked) == 3
+    assert sum("BalanceEx" in line for line in bench.requests) == 3
     account.balances["ZUSD"] += 1  # one unit in the last digit, of which no entry tells
     found = await bench.round()
     (broken,) = found.breaks
     assert "0.0001 are not explained" in broken.sentence
+
+
+async def test_balances_of_before_an_entry_say_nothing_about_it(tmp_path: Path) -> None:
+    account = invented(trades=3, others=12)
+    bench = Bench(tmp_path, account)
+    await bench.round()
+    account.enter("deposit", "ZUSD", 10_0000, bench.clock.wall_ns())
+    account.enter("withdrawal", "ZUSD", -10_0000, bench.clock.wall_ns())
+
+    def kill(path: str) -> None:
+        if "BalanceEx" in path:
+            raise Killed
+
+    bench.before = kill
+    with pytest.raises(Killed):
+        await bench.round()
+    found = account_certificate.certificate(Layout(tmp_path / "account"))
+    assert found.ends is None
+    assert account_certificate.sentences(found)[0].startswith("open: ")
+    bench.before = lambda _path: None
+    assert (await bench.round()).is_reconciled, "though the balances are the same"
 
 
 async def test_entries_without_an_id_or_a_balance_are_kept_apart_and_reported(tmp_path: Path) -> None:
@@ -215,7 +236,7 @@ async def test_a_key_that_may_do_more_is_refused_before_anything_is_asked(
     )
     with pytest.raises(KeyRefused, match=right):
         await bench.round()
-    assert [line.partition("?")[0] for line in bench.asked] == ["/0/private/GetApiKeyInfo"]
+    assert [line.partition("?")[0] for line in bench.requests] == ["/0/private/GetApiKeyInfo"]
     bench.allow = True
     await bench.round()
     key = account_certificate.last_key(Layout(tmp_path / "account"))
@@ -229,12 +250,12 @@ async def test_a_key_is_looked_at_daily_and_one_that_got_more_rights_ends_the_re
         poll = AccountPoll(bench.client(), opened, bench.clock, identity=Identity("f", "127.0.0.1"))
         running = asyncio.create_task(poll.run(28_800.0))
         bench.key.permissions = ("query-funds", "query-closed-trades", "query-ledger")
-        while sum("Ledgers" in line for line in bench.asked) < 6:
+        while sum("Ledgers" in line for line in bench.requests) < 6:
             await asyncio.sleep(0)
         bench.key.permissions = (*bench.key.permissions, "withdraw-funds")
         with pytest.raises(KeyRefused, match="withdraw-funds"):
             await running
-    assert sum("GetApiKeyInfo" in line for line in bench.asked) == 2
+    assert sum("GetApiKeyInfo" in line for line in bench.requests) == 2
 
 
 async def test_a_new_key_keeps_the_history_and_one_of_another_account_is_refused(tmp_path: Path) -> None:
@@ -242,9 +263,9 @@ async def test_a_new_key_keeps_the_history_and_one_of_another_account_is_refused
     await bench.round()
     rotated = Bench(tmp_path, bench.rest.account)
     rotated.rest.keys = {"r" * 56: rotated.key}
-    bench.asked.clear()
+    bench.requests.clear()
     assert (await rotated.round(credentials(name="r" * 56))).is_reconciled
-    assert not any("start" not in line for line in rotated.asked if "/Ledgers" in line), "it goes on from there"
+    assert not any("start" not in line for line in rotated.requests if "/Ledgers" in line), "it goes on from there"
     other = Bench(tmp_path, invented(trades=4, others=12, seed=9))
     other.rest.keys = {"o" * 56: other.key}
     with pytest.raises(KeyRefused, match="of another account"):
@@ -264,9 +285,9 @@ async def test_rows_that_vanished_are_fetched_again(tmp_path: Path) -> None:
     for path in Layout(tmp_path / "account").files(Branch(LEDGER)):
         path.unlink()
     assert not (await bench.round()).is_reconciled, "one is not to be had again"
-    bench.asked.clear()
+    bench.requests.clear()
     await bench.round()
-    assert not any("/Ledgers" in line and "start=" not in line for line in bench.asked), "and is not waited for"
+    assert not any("/Ledgers" in line and "start=" not in line for line in bench.requests), "and is not waited for"
 
 
 async def test_the_folder_is_private_of_its_own_and_of_one_process(tmp_path: Path) -> None:
@@ -309,12 +330,12 @@ async def test_ids_that_the_exchange_does_not_know_cost_a_request_and_no_recordi
     answer = bench.rest.answer
 
     def refusing(method: str, headers: dict[str, str], body: str, *, now_ns: int) -> str:
-        told = answer(method, headers, body, now_ns=now_ns)
-        return '{"error":["EQuery:Unknown trade"]}' if method == "QueryTrades" else told
+        content = answer(method, headers, body, now_ns=now_ns)
+        return '{"error":["EQuery:Unknown trade"]}' if method == "QueryTrades" else content
 
     bench.rest.answer = refusing  # type: ignore[assignment,method-assign]
     assert (await bench.round()).is_reconciled
-    assert sum("QueryTrades" in line for line in bench.asked) == 1
+    assert sum("QueryTrades" in line for line in bench.requests) == 1
     bench.rest.answer = lambda *_, **__: '{"error":["EAPI:Invalid nonce"]}'  # type: ignore[method-assign]
     with pytest.raises(InvalidNonce):
         await bench.round()
@@ -325,20 +346,20 @@ async def test_an_answer_that_cannot_be_read_costs_its_round(tmp_path: Path) -> 
     answer, broken = bench.rest.answer, iter([True])
 
     def garbled(method: str, headers: dict[str, str], body: str, *, now_ns: int) -> str:
-        told = answer(method, headers, body, now_ns=now_ns)
-        return '{"error":[],"result":5}' if method == "BalanceEx" and next(broken, False) else told
+        content = answer(method, headers, body, now_ns=now_ns)
+        return '{"error":[],"result":5}' if method == "BalanceEx" and next(broken, False) else content
 
     bench.rest.answer = garbled  # type: ignore[assignment,method-assign]
     with bench.opened() as opened:
-        told: list[AccountCertificate] = []
+        certificates: list[AccountCertificate] = []
         identity = Identity("f", "127.0.0.1")
-        poll = AccountPoll(bench.client(), opened, bench.clock, identity=identity, told=told.append)
+        poll = AccountPoll(bench.client(), opened, bench.clock, identity=identity, certified=certificates.append)
         running = asyncio.create_task(poll.run(300.0))
-        while not told:
+        while not certificates:
             await asyncio.sleep(0)
         running.cancel()
         await asyncio.wait([running])
-    assert told[0].is_reconciled
+    assert certificates[0].is_reconciled
 
 
 async def test_an_account_never_lies_within_the_archive(tmp_path: Path) -> None:

@@ -98,11 +98,11 @@ async def test_a_run_by_hand_its_mistakes_and_its_files_show_nothing_of_the_key(
     key_file(tmp_path)
     async with exchange.sandbox.serve() as sandbox:
         environ = environ_of(tmp_path, sandbox.rest_url)
-        said = [
+        outputs = [
             (await verb(*arguments, **environ)) for arguments in (["check"], ["check", "--json"], ["run", "--once"])
         ]
-        assert [code for code, _ in said] == [0, 0, 0], said
-        assert b"only reads" in said[0][1]
+        assert [code for code, _ in outputs] == [0, 0, 0], outputs
+        assert b"only reads" in outputs[0][1]
         assert (tmp_path / "account" / "account_ledger").is_dir()
         for arguments in (
             ["status"],
@@ -110,23 +110,23 @@ async def test_a_run_by_hand_its_mistakes_and_its_files_show_nothing_of_the_key(
             ["sql", "FROM account_events"],
             ["export", "ledgers", "-o", "-"],
         ):
-            said += [await verb(*arguments, **environ)]
-        assert said[-1][1].startswith(b"txid,refid,time")
+            outputs += [await verb(*arguments, **environ)]
+        assert outputs[-1][1].startswith(b"txid,refid,time")
 
         key_file(tmp_path, mode=0o640)
-        said.append(await verb("check", **environ))
+        outputs.append(await verb("check", **environ))
         key_file(tmp_path, secret=SECRET[:-8] + "AAAAAA==")
-        said += [await verb("check", **environ), await verb("run", "--once", **environ)]
+        outputs += [await verb("check", **environ), await verb("run", "--once", **environ)]
         key_file(tmp_path, secret=SECRET[:-1])
-        said.append(await verb("check", **environ))
+        outputs.append(await verb("check", **environ))
         key_file(tmp_path)
-        said.append(await verb("check", **environ | {"RECORDER_EXCHANGE__REST_URL": "http://kraken.example"}))
-        said.append(await verb("check", **environ | {"RECORDER_ACCOUNT__KEY_FILE": SECRET}))
-        said.append(await verb("check", **environ | {"RECORDER_ACCOUNT__KEY_FILE": str(tmp_path / NAME)}))
-        said.append(await verb("check", **environ | {"RECORDER_ACCOUNT__SECRET": SECRET}))
+        outputs.append(await verb("check", **environ | {"RECORDER_EXCHANGE__REST_URL": "http://kraken.example"}))
+        outputs.append(await verb("check", **environ | {"RECORDER_ACCOUNT__KEY_FILE": SECRET}))
+        outputs.append(await verb("check", **environ | {"RECORDER_ACCOUNT__KEY_FILE": str(tmp_path / NAME)}))
+        outputs.append(await verb("check", **environ | {"RECORDER_ACCOUNT__SECRET": SECRET}))
         exchange.key.permissions = ("query-funds", "withdraw-funds")
-        said.append(await verb("run", "--once", **environ))
-        assert {code for code, _ in said[7:]} == {1}, "the runner shows errors as exceptions"
+        outputs.append(await verb("run", "--once", **environ))
+        assert {code for code, _ in outputs[7:]} == {1}, "the runner shows errors as exceptions"
         for written in (
             f"account: {SECRET}",
             f"account: [{NAME}, {SECRET}]",
@@ -136,13 +136,13 @@ async def test_a_run_by_hand_its_mistakes_and_its_files_show_nothing_of_the_key(
             f"account:\n  key_file: {SECRET}\n   secret: {SECRET}",
         ):
             (tmp_path / "mine.yaml").write_text(written)
-            said.append(await verb("check", "--config", "mine.yaml"))
-            assert said[-1][0] == 1, written
+            outputs.append(await verb("check", "--config", "mine.yaml"))
+            assert outputs[-1][0] == 1, written
         (tmp_path / "mine.yaml").unlink()
     (tmp_path / "key").unlink()
     printed = capfd.readouterr()
     assert_hidden(f"{printed.out}{printed.err}".encode(), "the log")
-    for number, (_, text) in enumerate(said):
+    for number, (_, text) in enumerate(outputs):
         assert_hidden(text, number)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 20

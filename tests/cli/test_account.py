@@ -27,12 +27,12 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 def test_status_says_reconciled_and_what_the_key_may_do(bench: Bench) -> None:
-    code, said = run("status", "--path", str(bench.folder / "account"))
+    code, output = run("status", "--path", str(bench.folder / "account"))
     assert code == 0
-    assert "reconciled: 19 ledger entries of 8 assets explain every balance to the last digit" in said
-    assert "only reads: query-funds" in said
-    code, said = run("status", "--json", "--path", str(bench.folder / "account"))
-    assert json.loads(said)["reconciled"] is True
+    assert "reconciled: 19 ledger entries of 8 assets explain every balance to the last digit" in output
+    assert "only reads: query-funds" in output
+    code, output = run("status", "--json", "--path", str(bench.folder / "account"))
+    assert json.loads(output)["reconciled"] is True
 
 
 def test_status_names_what_is_missing_and_repeats_a_key_that_may_trade(tmp_path: Path) -> None:
@@ -40,11 +40,11 @@ def test_status_names_what_is_missing_and_repeats_a_key_that_may_trade(tmp_path:
     bench.rest.account.removed.add(gone := bench.rest.account.trades[0].ledgers[0])
     bench.allow = True
     asyncio.run(bench.round())
-    code, said = run("status", "--path", str(tmp_path / "account"))
+    code, output = run("status", "--path", str(tmp_path / "account"))
     assert code == 1
-    assert f"names ledger entry {gone}, which is not there" in said
-    assert "may do more than read" in said
-    assert "withdraw-funds" in said
+    assert f"names ledger entry {gone}, which is not there" in output
+    assert "may do more than read" in output
+    assert "withdraw-funds" in output
 
 
 def test_questions_and_exports_go_to_a_file_or_the_screen(bench: Bench, tmp_path: Path) -> None:
@@ -61,9 +61,9 @@ def test_questions_and_exports_go_to_a_file_or_the_screen(bench: Bench, tmp_path
 
 
 def test_the_guide_names_every_box_and_the_help_every_verb() -> None:
-    code, said = run("guide")
+    code, output = run("guide")
     assert code == 0
-    assert all(box in said for box in BOXES.values())
-    code, said = run("-h")
+    assert all(box in output for box in BOXES.values())
+    code, output = run("-h")
     assert code == 0
-    assert all(f" {verb} " in said for verb in ("check", "guide", "run", "status", "sql", "export"))
+    assert all(f" {verb} " in output for verb in ("check", "guide", "run", "status", "sql", "export"))

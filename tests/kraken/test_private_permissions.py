@@ -48,10 +48,10 @@ def test_a_key_that_reads_is_accepted_in_both_spellings_of_its_fields() -> None:
 )
 def test_any_other_right_in_any_spelling_refuses_the_key_and_names_what_to_untick(right: str) -> None:
     found = info([*READING, right])
-    said = refusal(found, allow_trading_key=False)
-    assert said is not None
-    assert "may do more than read" in said
-    assert BOXES.get(right, right) in said
+    message = refusal(found, allow_trading_key=False)
+    assert message is not None
+    assert "may do more than read" in message
+    assert BOXES.get(right, right) in message
     assert refusal(found, allow_trading_key=True) is None
     assert next(remarks(found, NOW_S, allow_trading_key=True)).level == "note", "it is repeated"
 
@@ -93,19 +93,21 @@ def test_an_answer_that_may_mean_two_things_or_none_is_malformed(text: str) -> N
         parse(text.encode())
 
 
-def test_a_key_that_reads_too_little_is_told_which_box_is_missing() -> None:
-    said = refusal(info(["query-funds", "query-ledger"]), allow_trading_key=False)
-    assert said == "this key lacks a right: tick query-closed-trades (Orders and trades: Query closed orders & trades)"
+def test_a_key_that_reads_too_little_names_the_missing_box() -> None:
+    message = refusal(info(["query-funds", "query-ledger"]), allow_trading_key=False)
+    assert (
+        message == "this key lacks a right: tick query-closed-trades (Orders and trades: Query closed orders & trades)"
+    )
 
 
 def test_what_cuts_or_endangers_is_remarked() -> None:
     found = info(query_to="1700000000", valid_until=str(NOW_S + 86_400), created_time="1600000000", ip_allowlist=[""])
-    told = {one.about: (one.level, one.says) for one in remarks(found, NOW_S, allow_trading_key=False)}
-    assert [level for level, _ in told.values()] == ["ok", "note", "note", "note", "note"]
-    assert "works from any address" in told["addresses"][1]
-    assert "in 1 days" in told["expiry"][1]
+    by_topic = {one.topic: (one.level, one.text) for one in remarks(found, NOW_S, allow_trading_key=False)}
+    assert [level for level, _ in by_topic.values()] == ["ok", "note", "note", "note", "note"]
+    assert "works from any address" in by_topic["addresses"][1]
+    assert "in 1 days" in by_topic["expiry"][1]
     expired = info(valid_until=str(NOW_S - 1))
-    assert {one.about for one in remarks(expired, NOW_S, allow_trading_key=False) if one.level == "wrong"} == {"expiry"}
+    assert {one.topic for one in remarks(expired, NOW_S, allow_trading_key=False) if one.level == "wrong"} == {"expiry"}
 
 
 def test_the_recorded_answer_is_refused_for_each_right_that_it_has_too_much() -> None:

@@ -82,8 +82,8 @@ def test_fills_say_what_was_really_paid(bench: Bench, account: Account) -> None:
 def test_balances_at_the_end_of_days_are_in_the_order_of_the_trail(bench: Bench, account: Account) -> None:
     rows = account.balance_history(to="arrow").to_pylist()
     last = {row["asset"]: row["balance"] for row in rows}
-    told = {asset: Decimal(printed(units, DECIMALS[asset])) for asset, units in bench.rest.account.balances.items()}
-    assert {asset: last[asset] for asset in told} == told
+    expected = {asset: Decimal(printed(units, DECIMALS[asset])) for asset, units in bench.rest.account.balances.items()}
+    assert {asset: last[asset] for asset in expected} == expected
     assert len(rows) == len({(row["asset"], row["asset_class"], row["day"]) for row in rows})
 
 

@@ -27,11 +27,11 @@ class Client:
     def ask(self, method: str, *, secret: str = SECRET, key: str = "k", nonce: object = None, **params: object) -> Any:
         self.nonce += 1
         body = urlencode({"nonce": self.nonce if nonce is None else nonce, **params})
-        said = str(self.nonce if nonce is None else nonce)
-        message = f"/0/private/{method}".encode() + hashlib.sha256((said + body).encode()).digest()
+        signed_nonce = str(self.nonce if nonce is None else nonce)
+        message = f"/0/private/{method}".encode() + hashlib.sha256((signed_nonce + body).encode()).digest()
         sign = base64.b64encode(hmac.new(base64.b64decode(secret), message, hashlib.sha512).digest()).decode()
-        told = json.loads(self.rest.answer(method, {"API-Key": key, "API-Sign": sign}, body, now_ns=self.now_ns))
-        return told["error"][0] if told["error"] else told["result"]
+        content = json.loads(self.rest.answer(method, {"API-Key": key, "API-Sign": sign}, body, now_ns=self.now_ns))
+        return content["error"][0] if content["error"] else content["result"]
 
 
 @pytest.fixture
