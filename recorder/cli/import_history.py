@@ -7,8 +7,6 @@ import contextlib
 import functools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +16,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, 
 from recorder import config
 from recorder import disk as rim
 from recorder.archive import open_archive
-from recorder.archive.compaction import compact
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import EVENTS, Branch
 from recorder.archive.event_rows import event
@@ -41,9 +38,10 @@ from recorder.disk import Disk
 from recorder.errors import ExchangeError, RecorderError, UnsoundFile, UsageError
 from recorder.history import listed_names
 from recorder.history.contents import Contents, Entry, look_inside
+from recorder.history.importers import IMPORTED, importers
 from recorder.history.listed_names import ListedNames
 from recorder.history.members import Member, find
-from recorder.history.trade_import import MemberResult, TradeImport
+from recorder.history.results import MemberResult
 from recorder.kraken.history_files import NameBook, names_said
 from recorder.net.http import Http, client_session, proxy_for
 from recorder.net.rate_limit import SharedRateLimit
@@ -86,7 +84,7 @@ def import_history(
     inside.keep(pair or ())
     if not as_json:
         import_report.print_inside(inside)
-    wanted = [one for one in inside.members if one.has_ids]
+    wanted = [one for one in inside.members if one.detected.layout in IMPORTED]
     if dry_run or not wanted:
         _finish(inside, {}, [], as_json=as_json, dry_run=dry_run)
         return
@@ -140,7 +138,7 @@ async def _listed(settings: Config, layout: Layout) -> ListedNames:
 
 
 def _import(archive: TradeArchive, wanted: Sequence[Entry], inside: Contents, results: dict[str, MemberResult]) -> None:
-    job = TradeImport(archive.layout, archive, room=functools.partial(rim.room, archive.layout.data))
+    by_layout = importers(archive, room=functools.partial(rim.room, archive.layout.data))
     segments = Segments(archive.layout, archive.disk, staging=archive.staging)
     total = sum(one.member.size for one in wanted)
     with _bar() as bar:
@@ -148,7 +146,7 @@ def _import(archive: TradeArchive, wanted: Sequence[Entry], inside: Contents, re
         for one in wanted:
             bar.update(task, description=one.pair)
             try:
-                result = job.member(one.member, one.pair, one.detected, functools.partial(bar.advance, task))
+                result = by_layout[one.detected.layout].member(one, functools.partial(bar.advance, task))
             except RecorderError as error:
                 if not isinstance(error, UsageError | UnsoundFile):
                     raise
@@ -156,34 +154,15 @@ def _import(archive: TradeArchive, wanted: Sequence[Entry], inside: Contents, re
                 continue
             results[str(one.member)] = result
             now_us = SystemClock().wall_ns() // 1000
-            noted = event(now_us, EventKind.IMPORTED, one.pair, **_detail(one, result))
+            detail: dict[str, Any] = {"file": one.member.file.name, "member": one.member.path or one.member.file.name}
+            detail |= {"layout": one.detected.layout, "bytes": one.member.size, **result.detail()}
+            noted = event(now_us, EventKind.IMPORTED, one.pair, **detail)
             segments.add(Branch(EVENTS), EVENTS.build([noted]), segment=None)
-        for pair in _pairs(wanted, results):
+        for pair, importer in dict.fromkeys(
+            (one.pair, by_layout[one.detected.layout]) for one in wanted if str(one.member) in results
+        ):
             bar.update(task, description=f"{pair}: merging files")
-            _tidy(archive, pair)
-
-
-def _tidy(archive: TradeArchive, pair: str) -> None:
-    """Merge the files that were written, as far as that is worthwhile."""
-    now_s = SystemClock().wall_ns() / 1e9
-    today = datetime.fromtimestamp(now_s, UTC).date()
-    while compact(archive, pair, today=today, now_s=now_s) is not None:
-        pass
-
-
-def _detail(one: Entry, result: MemberResult) -> dict[str, Any]:
-    """Return the detail of the event ``imported``."""
-    counts = {name: getattr(result, name) for name in ("rows", "added", "compared", "first_id", "last_id")}
-    return {
-        "file": one.member.file.name,
-        "member": one.member.path or one.member.file.name,
-        "bytes": one.member.size,
-        **counts,
-        "time_digits": result.time_digits,
-        "odd_lines": asdict(result.odd),
-        "differing": asdict(result.differing),
-        "times_apart": {**asdict(result.apart), "most_us": result.most_apart_us},
-    }
+            importer.tidy(pair)
 
 
 def _pairs(wanted: Sequence[Entry], results: Mapping[str, MemberResult]) -> list[str]:
@@ -228,5 +207,5 @@ def _finish(
         import_report.print_json(inside, results, apart, dry_run=dry_run)
     else:
         import_report.print_results(inside, results, apart)
-    if inside.refused or any(one.differing.count or one.apart.count for one in results.values()):
+    if inside.refused or any(kind.count for one in results.values() for _, kind in one.problems):
         raise typer.Exit(1)

@@ -14,7 +14,8 @@ from recorder.archive.event_rows import iso
 from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import counted
 from recorder.history.contents import Contents, Entry
-from recorder.history.trade_import import Examples, MemberResult
+from recorder.history.importers import IMPORTED
+from recorder.history.results import Examples, MemberResult
 from recorder.kraken import rest_api
 from recorder.kraken.history_files import TIMEFRAMES
 
@@ -46,8 +47,8 @@ def print_inside(inside: Contents) -> None:
         begins = "" if one.begins_us is None else iso(one.begins_us)[: len("2025-11-10")]
         table.add_row(text(pair), one.layout, begins, f"{one.rows:,}", text(str(one.member)))
     Screen().print_table(table)
-    rows = sum(one.rows for one in inside.members if one.has_ids)
-    left = sum(1 for one in inside.members if not one.has_ids)
+    rows = sum(one.rows for one in inside.members if one.detected.layout in IMPORTED)
+    left = sum(1 for one in inside.members if one.detected.layout not in IMPORTED)
     minutes = max(1, round(rows / ROWS_PER_S / _MINUTE_S))
     echo(f"about {rows:,} trades with ids to import: some {counted(minutes, 'minute')}")
     if left:
@@ -61,7 +62,7 @@ def print_results(inside: Contents, results: Mapping[str, MemberResult], apart: 
     if results:
         _print_counts([one for one in inside.members if str(one.member) in results], results)
     for name, result in results.items():
-        for kind, examples in (("differs", result.differing), ("time", result.apart), ("odd line", result.odd)):
+        for kind, examples in (*result.problems, ("odd line", result.odd)):
             _print_examples(f"{name}: {kind}", examples)
     for gap in apart:
         echo(
@@ -78,7 +79,7 @@ def _print_counts(entries: Sequence[Entry], results: Mapping[str, MemberResult])
         table.add_column(heading, justify="left" if heading in {"pair", "file"} else "right", no_wrap=True)
     for one in entries:
         result = results[str(one.member)]
-        differ, odd = result.differing.count + result.apart.count, result.odd.count
+        differ, odd = sum(kind.count for _, kind in result.problems), result.odd.count
         table.add_row(
             text(one.pair),
             *(f"{count:,}" for count in (result.rows, result.added, result.compared)),

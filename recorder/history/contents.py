@@ -10,7 +10,6 @@ from recorder.history.members import Member
 from recorder.kraken.history_files import (
     TIMEFRAMES,
     Detected,
-    Layout,
     NameBook,
     detect,
     text_lines,
@@ -34,11 +33,6 @@ class Entry:
     detected: Detected
     rows: int
     begins_us: int | None
-
-    @property
-    def has_ids(self) -> bool:
-        """Whether the rows are trades with ids, which the table of trades takes."""
-        return self.detected.layout is Layout.TRADES
 
     @property
     def layout(self) -> str:

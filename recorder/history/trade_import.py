@@ -8,27 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from recorder.archive import merge_archive
+from recorder.archive.compaction import compact
 from recorder.archive.footer import time_digits
-from recorder.archive.layout import Layout
 from recorder.archive.merge_archive import DOUBLE_US, Difference, Disagreement, TradeMerge, apart_us
 from recorder.archive.trades import TradeArchive
+from recorder.clock import SystemClock
 from recorder.disk import Room
 from recorder.errors import UnsoundFile
 from recorder.history import columns
 from recorder.history.columns import Block
-from recorder.history.members import Member
-from recorder.kraken.history_files import Detected
+from recorder.history.contents import Entry
+from recorder.history.results import EXAMPLES, Examples, MemberResult
 from recorder.lazy_imports import pc
 
-EXAMPLES: Final = 10
-"""Examples of each kind of problem that a report keeps; all are counted."""
 SHOWN: Final = 200
 """Characters of an odd line that a report keeps."""
 WRITTEN_ROWS: Final = 330_000
@@ -37,40 +37,30 @@ _MICROSECONDS: Final = 6
 
 
 @dataclass(slots=True)
-class Examples:
-    """How many there are of something, and the first few."""
+class TradesResult(MemberResult):
+    """What a member of trades with ids had.
 
-    count: int = 0
-    first: list[str] = field(default_factory=list)
-
-    def add(self, text: str) -> None:
-        """Count one more."""
-        self.count += 1
-        if len(self.first) < EXAMPLES:
-            self.first.append(text)
-
-
-@dataclass(slots=True)
-class MemberResult:
-    """What one member of a pair had.
-
-    ``rows`` were read, of which ``added`` were new and ``compared`` were stored already, or came twice. ``differing``
-    are fields other than the time that differ from what is stored, ``apart`` are times that do so beyond the
-    ``time_digits`` printed in the member, by ``most_apart_us`` at most. ``odd`` lines are no rows.
+    ``apart`` are times that differ from stored ones beyond the ``time_digits`` printed in the member, by
+    ``most_apart_us`` at most; ``differing`` are other fields that do.
     """
 
-    rows: int = 0
-    added: int = 0
-    compared: int = 0
     first_id: int | None = None
     last_id: int | None = None
-    first_us: int | None = None
-    last_us: int | None = None
     time_digits: int = 0
-    differing: Examples = field(default_factory=Examples)
     apart: Examples = field(default_factory=Examples)
     most_apart_us: int = 0
-    odd: Examples = field(default_factory=Examples)
+
+    @property
+    def problems(self) -> list[tuple[str, Examples]]:
+        """What differs from stored rows, by kind."""
+        return [("differs", self.differing), ("time", self.apart)]
+
+    def detail(self) -> dict[str, Any]:
+        """Return what the event ``imported`` says of it."""
+        ids = {"first_id": self.first_id, "last_id": self.last_id, "time_digits": self.time_digits}
+        apart = {**asdict(self.apart), "most_us": self.most_apart_us}
+        # Not super(): with slots, the decorator has replaced the class that it would look for.
+        return {**MemberResult.detail(self), **ids, "times_apart": apart}
 
     def saw(self, rows: pa.Table) -> None:
         """Count rows that were read."""
@@ -87,16 +77,17 @@ def _wider(first: int | None, last: int | None, ends: dict[str, int]) -> tuple[i
 
 
 class TradeImport:
-    """Imports members of the layout ``TRADES``, one after the other; the archive is compared only if it is None.
+    """Imports members of the layout ``TRADES``, one after the other.
 
     ``room`` measures the archive's disk before each file is written. Rows of history files never make a promise: each
     file that is written keeps that of the files beside it.
     """
 
-    def __init__(self, layout: Layout, archive: TradeArchive | None, *, room: Callable[[], Room]) -> None:
-        self._result = MemberResult()
+    def __init__(self, archive: TradeArchive, *, room: Callable[[], Room]) -> None:
+        self._archive = archive
+        self._result = TradesResult()
         self._merge = TradeMerge(
-            layout,
+            archive.layout,
             archive,
             disagreed=self._disagreed,
             tidy=lambda _: None,
@@ -105,29 +96,35 @@ class TradeImport:
             at_once=WRITTEN_ROWS,
         )
 
-    def member(
-        self, member: Member, pair: str, detected: Detected, done: Callable[[int], None] = lambda _: None
-    ) -> MemberResult:
-        """Import one member of ``pair``; ``done`` is called with the bytes read. Return what it had.
+    def member(self, entry: Entry, done: Callable[[int], None] = lambda _: None) -> TradesResult:
+        """Import one member; ``done`` is called with the bytes read. Return what it had.
 
         A member of a ZIP is checked against its checksum before anything of it is stored. Raises UsageError if it
         cannot be read, UnsoundFile if the pair's stored files cannot be trusted, DiskError. What was imported until
         then stays.
         """
-        member.check()
-        result = self._result = MemberResult()
+        pair = entry.pair
+        entry.member.check()
+        result = self._result = TradesResult()
         tally = self._merge.tally(pair)
         before = tally.added, tally.compared
         try:
-            self._read(member, pair, detected, done)
+            self._read(entry, done)
         finally:  # the rows that wait to be written are of this pair
             self._merge.finish(pair)
         result.added, result.compared = tally.added - before[0], tally.compared - before[1]
         return result
 
-    def _read(self, member: Member, pair: str, detected: Detected, done: Callable[[int], None]) -> None:
-        result, last_id = self._result, 0
-        for size, (rows, odd) in _read_ahead(member, pair, detected):
+    def tidy(self, pair: str) -> None:
+        """Merge the files of ``pair`` that were written, as far as that is worthwhile."""
+        now_s = SystemClock().wall_ns() / 1e9
+        today = datetime.fromtimestamp(now_s, UTC).date()
+        while compact(self._archive, pair, today=today, now_s=now_s) is not None:
+            pass
+
+    def _read(self, entry: Entry, done: Callable[[int], None]) -> None:
+        result, pair, last_id = self._result, entry.pair, 0
+        for size, (rows, odd) in _read_ahead(entry):
             for line, why in odd:
                 result.odd.add(f"{line[:SHOWN]!r}: {why}")
             if rows.num_rows:
@@ -161,13 +158,15 @@ class TradeImport:
         yield from merge_archive.differences(ours, theirs)
 
 
-def _read_ahead(member: Member, pair: str, detected: Detected) -> Iterator[tuple[int, Block]]:
+def _read_ahead(entry: Entry) -> Iterator[tuple[int, Block]]:
     """Yield each block of a member, and its size in bytes; the next is read by another thread meanwhile."""
-    blocks = _without_header(member.blocks()) if detected.header else member.blocks()
+    blocks = entry.member.blocks()
+    if entry.detected.header:
+        blocks = _without_header(blocks)
 
     def read() -> tuple[int, Block] | None:
         block = next(blocks, None)
-        return None if block is None else (len(block), columns.read_trades(block, pair))
+        return None if block is None else (len(block), columns.read_trades(block, entry.pair))
 
     with ThreadPoolExecutor(1, "history") as thread:
         ahead = thread.submit(read)
