@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from recorder.archive.trades import TradeArchive
 from recorder.disk import Room
 from recorder.history.contents import Entry
+from recorder.history.members import Digest
 from recorder.history.results import MemberResult
 from recorder.history.trade_import import TradeImport
 from recorder.kraken.history_files import Layout
@@ -16,11 +17,19 @@ from recorder.kraken.history_files import Layout
 class Importer(Protocol):
     """Imports the members of one layout into the table that takes their rows."""
 
-    def member(self, entry: Entry, done: Callable[[int], None]) -> MemberResult:
+    def member(self, entry: Entry, digest: Digest, done: Callable[[int], None]) -> MemberResult:
         """Import one member and return what it had; ``done`` is called with the bytes read as they are.
 
-        Nothing is doubled if it is called again, also after a crash. Raises UsageError if the member cannot be read,
-        UnsoundFile if the stored files of its pair cannot be trusted, DiskError. What was imported until then stays.
+        Nothing is doubled if it is called again, also after a crash. The content was read once, and has this
+        ``digest``. Raises UsageError if it cannot be read again, UnsoundFile, UnreadableFile or UnknownVersion if
+        stored files of its pair cannot be trusted, DiskError. What was stored until then stays.
+        """
+        ...
+
+    def holds(self, pair: str, detail: Mapping[str, Any]) -> bool:
+        """Return whether all that a member had, according to the ``detail`` of its event, is still stored.
+
+        Then it is not imported again. Raises as :meth:`member` does.
         """
         ...
 

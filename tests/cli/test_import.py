@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import typer
 
-from recorder.archive import read_trades, verify_trades
+from recorder.archive import quarantine, read_trades, verify_trades
 from recorder.archive.coverage import Coverage
 from recorder.archive.layout import Layout
 from recorder.cli import import_history as module
@@ -53,7 +53,8 @@ def unprepared(monkeypatch: pytest.MonkeyPatch) -> None:
 def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read and write as many pieces of a small file as of a large one."""
     monkeypatch.setattr(members.Member.blocks, "__defaults__", (9_999,))
-    monkeypatch.setattr(trade_import, "WRITTEN_ROWS", 700)
+    monkeypatch.setattr(trade_import, "COMMITTED_ROWS", 700)
+    monkeypatch.setattr(trade_import, "HELD_BACK", 50)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def bitcoin(market: Market) -> Tape:
 
 def run(*paths: Path, data: Path, said: Sequence[str] = NAMES, **options: Any) -> int:
     """Run the verb; return its exit code."""
-    given = {"dry_run": False, "as_json": False, "pair": None, **options}
+    given = {"dry_run": False, "as_json": False, "pair": None, "join": False, **options}
     try:
         import_history(list(paths), as_=list(said), data=data, **given)
     except typer.Exit as ended:
@@ -231,15 +232,33 @@ def test_a_damaged_member_costs_only_itself_and_nothing_of_it_is_stored(
     assert stored(data, "DOGE/USD") == truth(doge, ids)
 
 
-def test_a_file_that_ends_in_no_line_at_all_leaves_its_rows_to_its_own_pair(
-    tmp_path: Path, market: Market, bitcoin: Tape
+def test_lines_that_are_no_rows_are_set_aside_word_for_word_with_their_place(
+    tmp_path: Path, bitcoin: Tape, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    doge = market.tapes["DOGE/USD"]
-    (tmp_path / "XBTUSD.csv").write_bytes(history_files.trades(bitcoin, Span(1, 500)) + bytes(3 << 20))
-    (tmp_path / "XDGUSD.csv").write_bytes(history_files.trades(doge, Span(1, 500)))
-    assert run(tmp_path, data=tmp_path / "data") == 1
-    assert stored(tmp_path / "data") == truth(bitcoin, Span(1, 500))[: len(stored(tmp_path / "data"))]
-    assert stored(tmp_path / "data", "DOGE/USD") == truth(doge, Span(1, 500))
+    text = history_files.trades(bitcoin, Span(1, 600), Print(header=False)).splitlines()
+    odd = [b"1,", text[299] + b",7", b"\xff\xfe,", text[400].replace(b",b,", b",x,").replace(b",s,", b",x,")]
+    text[:0], text[299:299], text[500:500], text[450:450] = [odd[0]], [odd[1]], [odd[2]], [odd[3]]
+    zeros = bytes(1 << 12)
+    monkeypatch.setattr(members, "LONGEST_LINE", 1_000)
+    path, data = tmp_path / "XBTUSD.csv", tmp_path / "data"
+    path.write_bytes(b"\r\n".join([*text, zeros, text[-1]]))
+    capsys.readouterr()
+    assert run(path, data=data, as_json=True) == 0
+    (one,) = json.loads(capsys.readouterr().out)["members"]
+    assert stored(data) == truth(bitcoin, Span(1, 600))
+    assert (one["result"]["odd"]["count"], one["result"]["compared"]) == (5, 1)
+    places = [said.partition(",")[0] for said in one["result"]["odd"]["first"]]
+    assert places == [f"line {text.index(line) + 1}" for line in sorted(odd, key=text.index)] + ["line 605"]
+    for again in range(2):
+        kept = {one.line: one for one in quarantine.listed(Layout(data))}
+        assert set(kept) == {*odd, zeros[:1_000] + members.CUT}
+        assert kept[odd[1]].why == f"line 300 of {path}: it has 8 fields, not 7"
+        assert kept[odd[1]].pair == "BTC/USD"
+        assert quarantine.sizes(Layout(data))["history"][0] == 5
+        if not again:  # the same lines, from a call that knows nothing of the first
+            for file in (*data.glob("events/*/*-*.parquet"), *data.glob(".locks/*.progress")):
+                file.unlink()
+            assert run(path, data=data) == 0
 
 
 def test_a_pair_whose_files_are_damaged_is_refused_and_others_are_imported(
