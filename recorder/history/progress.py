@@ -19,7 +19,7 @@ NAME: Final = "import.progress"
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """The rows of a member of ``pair`` with this SHA-256 are stored up to the byte ``offset``: the ``result`` so far."""
+    """Rows of a member of ``pair`` with this SHA-256 are stored up to the byte ``offset``: the ``result`` so far."""
 
     pair: str
     sha256: str
