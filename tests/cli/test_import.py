@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import typer
+from msgspec import structs
 
-from recorder.archive import quarantine, read_trades, verify_trades
+from recorder.archive import load_ledger, quarantine, read_trades, verify_trades
 from recorder.archive.coverage import Coverage
 from recorder.archive.layout import Layout
 from recorder.cli import import_history as module
@@ -23,12 +24,13 @@ from recorder.core.ledger import Ledger
 from recorder.core.model import Trade
 from recorder.core.trade_ids import Span
 from recorder.errors import Unavailable, UsageError
-from recorder.history import members, trade_import
+from recorder.history import columns, members, trade_import
 from recorder.history.listed_names import ListedNames
+from recorder.history.members import find
 from recorder.kraken import history_files as lines
 from recorder.ops import missing_ids, process_setup
 from recorder.sandbox import history_files
-from recorder.sandbox.history_files import DEBRIS, Print
+from recorder.sandbox.history_files import DEBRIS, Defect, Print
 from recorder.sandbox.market import Market
 from recorder.sandbox.tape import MARKET, SELL, Tape
 from tests.archives import writing
@@ -153,24 +155,153 @@ def recorded(rows: Sequence[Trade]) -> list[Trade]:
     return [Trade(*(*(getattr(row, name) for name in Trade.__struct_fields__[:-2]), "rest", None)) for row in rows]
 
 
-def test_an_import_that_was_interrupted_goes_on(tmp_path: Path, bitcoin: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "XBTUSD.csv"
-    path.write_bytes(history_files.trades(bitcoin, Span(1, ROWS)))
-    data, whole = tmp_path / "data", members.Member.blocks
-    lefts = iter(range(4, 20, 3))
+def test_an_import_that_was_interrupted_goes_on_where_it_was(
+    tmp_path: Path, bitcoin: Tape, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = history_files.write_zip(
+        tmp_path / "q.zip", {"XBTUSD.csv": history_files.trades(bitcoin, Span(1, ROWS), Print(odd_first_line=True))}
+    )
+    data, whole, parse = tmp_path / "data", members.Member.blocks, columns.read_trades
+    lefts, parsed = iter(range(4, 20, 3)), [0]
 
     def cut(one: members.Member) -> Iterator[bytes]:
         yield from itertools.islice(whole(one), next(lefts))
         raise KeyboardInterrupt
 
+    def counted(lines: bytes, pair: str, at: int = 0) -> columns.Block:
+        parsed[-1] += len(lines) if not at else 0
+        return parse(lines, pair, at)
+
+    monkeypatch.setattr(columns, "read_trades", counted)
     monkeypatch.setattr(members.Member, "blocks", cut)
     for _ in range(5):
         with pytest.raises(KeyboardInterrupt):
             run(path, data=data)
         checked(data)
+        parsed.append(0)
     monkeypatch.setattr(members.Member, "blocks", whole)
-    assert run(path, data=data) == 0
+    capsys.readouterr()
+    assert run(path, data=data, as_json=True) == 0
     assert stored(data) == truth(bitcoin, Span(1, ROWS))
+    result = json.loads(capsys.readouterr().out)["members"][0]["result"]
+    assert (result["rows"], result["added"], result["compared"], result["odd"]["count"]) == (ROWS, ROWS, 0, 2)
+    assert sum(parsed) < 2 * find([path]).members[0].size  # five calls that began anew would have read it thrice
+    assert not list((data / ".staging").glob("**/*.parquet"))
+
+
+def test_what_was_imported_is_skipped_as_long_as_it_is_stored(
+    tmp_path: Path, market: Market, bitcoin: Tape, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doge, data, text = market.tapes["DOGE/USD"], tmp_path / "data", history_files.trades(bitcoin, Span(1, 900))
+    path = history_files.write_zip(
+        tmp_path / "q.zip", {"XBTUSD.csv": text, "XDGUSD.csv": history_files.trades(doge, Span(1, 900))}
+    )
+    (tmp_path / "XBTUSD.csv").write_bytes(text)  # the same content in another file
+    blocks, read = members.Member.blocks, list[str]()
+
+    def noted(one: members.Member) -> Iterator[bytes]:
+        read.append(one.name.altname)
+        return blocks(one)
+
+    monkeypatch.setattr(members.Member, "blocks", noted)
+    for expected in (["XBTUSD", "XDGUSD"], ["XBTUSD"], []):
+        assert run(path, tmp_path / "XBTUSD.csv", data=data) == 0
+        assert read == expected
+        assert stored(data) == truth(bitcoin, Span(1, 900))
+        for file in Layout(data).trade_files("BTC/USD") if expected[1:] else ():
+            file.unlink()  # then it is read again
+        read.clear()
+    capsys.readouterr()
+    assert run(path, data=data, as_json=True, pair=["XBTUSD"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["members"]
+    assert one["result"] is None
+    assert one["imported_before"] is not None
+    (tmp_path / "XBTUSD.csv").write_bytes(text[:-2] + b"1\n")  # of the same size, and another content
+    assert run(tmp_path / "XBTUSD.csv", data=data) in {0, 1}
+    assert read == ["XBTUSD"]
+
+
+def test_what_lies_between_is_history_until_it_is_joined(
+    tmp_path: Path, bitcoin: Tape, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, path = tmp_path / "data", tmp_path / "XBTUSD.csv"
+    with writing(data) as written:
+        written.append(recorded(truth(bitcoin, Span(2_800, 2_810))))
+    path.write_bytes(history_files.trades(bitcoin, Span(301, 400)))
+    gap = [Span(401, 2_799)]
+    for join, missing, told in ((False, [], [2_399]), (True, gap, [2_399]), (True, gap, [])):
+        capsys.readouterr()
+        assert run(path, data=data, as_json=True, join=join) == 0
+        assert [one.span for one in missing_ids.read(data)["BTC/USD"]] == missing
+        between = json.loads(capsys.readouterr().out)["not_stored_between"]
+        assert between == [{"pair": "BTC/USD", "ids": ids, "requests": 3, "joined": join} for ids in told]
+    ledger = Ledger()
+    load_ledger.load(ledger, Layout(data), ())
+    assert ledger.of("BTC/USD").promise is None
+
+
+IDS = Span(1, ROWS)
+HARMLESS = {
+    Defect.NO_HEADER,
+    Defect.ODD_FIRST_LINE,
+    Defect.ODD_LINE,
+    Defect.CRLF,
+    Defect.UNSORTED,
+    Defect.DOUBLED,
+    Defect.NESTED,
+    Defect.DEBRIS,
+    Defect.ZIP64,
+    Defect.UNLISTED,
+    Defect.UNKNOWN_LAYOUT,
+}
+
+
+def test_no_defect_that_can_be_read_costs_a_row(
+    tmp_path: Path, market: Market, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tapes = {pair: market.tapes[pair] for pair in ("BTC/USD", "DOGE/USD")}
+    zips = history_files.write(tapes, tmp_path, defects=HARMLESS)
+    assert [path.name for path in zips] == [
+        "Kraken_Trading_History_Q4_2025.zip",
+        "Kraken_Trading_History.zip",
+        "Kraken_OHLCVT.zip",
+    ]
+    data = tmp_path / "data"
+    capsys.readouterr()
+    assert run(tmp_path, data=data, as_json=True) == 1  # for the members of no layout, and of no pair
+    report = json.loads(capsys.readouterr().out)
+    for pair, tape in tapes.items():
+        assert stored(data, pair) == truth(tape, Span(1, ROWS))
+        (result,) = (one["result"] for one in report["members"] if one["pair"] == pair and one["result"])
+        assert (result["rows"], result["added"], result["compared"]) == (ROWS + 30, ROWS, 30)
+        assert [said[:8] for said in result["odd"]["first"]] == ["line 1, ", f"line {2 + (ROWS + 30) // 2}"[:8]]
+    assert {one["file"].rpartition("/")[2] for one in report["refused"]} == {"STRANGE.csv", "MONAUSD.csv"}
+    assert {one["file"].rpartition("/")[2] for one in report["left_out"]} >= {"EMPTY.csv", "read me.txt"}
+    layouts = [(one["layout"], one["timeframe"]) for one in report["members"]]
+    assert layouts.count(("trades", None)) == layouts.count(("classic", None)) == 2
+    assert {timeframe for layout, timeframe in layouts if layout == "ohlcvt"} == {*lines.TIMEFRAMES.values()}
+    assert run(tmp_path, data=data, said=[*NAMES, "MONAUSD=MONA/USD"]) == 1
+    assert stored(data, "MONA/USD") == [structs.replace(one, pair="MONA/USD") for one in truth(tapes["BTC/USD"], IDS)]
+
+
+def test_defects_of_content_are_found_and_of_the_zip_refused(
+    tmp_path: Path, bitcoin: Tape, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, tapes = tmp_path / "data", {"BTC/USD": bitcoin}
+    path = history_files.write(tapes, tmp_path / "bad", defects=[Defect.DAMAGED])[0]
+    assert run(path, data=data) == 1
+    assert stored(data) == []
+    assert run(history_files.write(tapes, tmp_path / "good")[0], data=data) == 0
+    with pytest.raises(UsageError, match="download it again"):
+        run(history_files.write(tapes, tmp_path / "bad", defects=[Defect.CUT])[0], data=data)
+    path = history_files.write(tapes, tmp_path / "bad", defects=[Defect.ALTERED, Defect.LATE_TIMES])[0]
+    capsys.readouterr()
+    assert run(path, data=data, as_json=True) == 1
+    result = json.loads(capsys.readouterr().out)["members"][0]["result"]
+    assert (result["added"], result["compared"], result["differing"]["count"]) == (0, ROWS, ROWS // 100)
+    assert (result["apart"]["count"], result["most_apart_us"]) == (ROWS // 10, 5_000_000)
+    assert len(result["apart"]["first"]) == 10
+    assert stored(data) == truth(bitcoin, IDS)
 
 
 def test_rows_that_differ_from_stored_ones_are_reported_and_not_written(
