@@ -20,7 +20,7 @@ from recorder.history.results import Examples, MemberResult
 from recorder.kraken import rest_api
 from recorder.kraken.history_files import TIMEFRAMES
 
-ROWS_PER_S: Final = 600_000
+ROWS_PER_S: Final = 1_000_000
 """Rows that are read and stored in a second, for the estimate of the time (measured, docs/operations.md)."""
 _MINUTE_S: Final = 60
 

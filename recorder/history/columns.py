@@ -36,7 +36,7 @@ _COLUMNS: Final = {
     "seconds": _SECONDS,
     "side": _WORD,
     "ord_type": _WORD,
-    "misc": _WORD,
+    "misc": pa.string(),
     "trade_id": _ID,
 }
 _NS_PER_US: Final = 1_000
@@ -118,7 +118,7 @@ def _rows(lines: bytes) -> pa.Table | None:
             qty,
             pa.array(sides, pa.string()).take(side.indices),
             pa.array(types, pa.string()).take(ord_type.indices),
-            misc.cast(pa.string()),
+            misc,
             pa.repeat(pa.scalar("bulk", pa.string()), count),
             pa.nulls(count, TIME),
         ],
