@@ -71,7 +71,7 @@ def look_inside(members: Iterable[Member], left: Iterable[tuple[str, str]], book
             contents.members.append(_entry(member, book))
         except UsageError as error:
             contents.refused.append((str(member), str(error)))
-    contents.members.sort(key=lambda one: (one.pair, one.begins_us or 0))
+    contents.members.sort(key=lambda one: (one.pair, one.begins_us or 0, one.member.name.minutes or 0))
     return contents
 
 
