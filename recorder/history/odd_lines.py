@@ -32,8 +32,8 @@ class OddLines:
         for at, line, why in odd:
             place = f"line {lines + 1 + line_ends(block[:at])}"
             if counted.count < KEPT_LINES:
-                said = f"{place} of {self._name}: {why}"
-                kept.append(QuarantinedRow(self._received_ns, Reason.HISTORY, line, self._pair, why=said))
+                sentence = f"{place} of {self._name}: {why}"
+                kept.append(QuarantinedRow(self._received_ns, Reason.HISTORY, line, self._pair, why=sentence))
             counted.add(f"{place}, {quoted(line.decode(errors='replace'))}: {why}")
         if kept:
             self._quarantine.add(kept)
