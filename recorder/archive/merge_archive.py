@@ -104,7 +104,7 @@ def _promised_in(layout: Layout, pair: str) -> set[Promise | None]:
 
 
 class StoredTrades:
-    """Compares trades from elsewhere with those that are stored, pair by pair, and tells which are not.
+    """Compares trades from elsewhere with those that are stored, pair by pair, and finds those that are not.
 
     ``disagreed`` is called with each disagreement, which ``differences`` finds in two tables of the same ids.
     """

@@ -276,7 +276,7 @@ def test_no_defect_that_can_be_read_costs_a_row(
         assert (result["rows"], result["added"], result["compared"]) == (ROWS + 30, ROWS, 30)
         assert [said[:8] for said in result["odd"]["first"]] == ["line 1, ", f"line {2 + (ROWS + 30) // 2}"[:8]]
     assert {one["file"].rpartition("/")[2] for one in report["refused"]} == {"STRANGE.csv", "MONAUSD.csv"}
-    assert {one["file"].rpartition("/")[2] for one in report["left_out"]} >= {"EMPTY.csv", "read me.txt"}
+    assert {one["file"].rpartition("/")[2] for one in report["left_out"]} >= {"EMPTY.csv", "QUIET.csv", "read me.txt"}
     layouts = [(one["layout"], one["timeframe"]) for one in report["members"]]
     assert layouts.count(("trades", None)) == layouts.count(("classic", None)) == 2
     assert {timeframe for layout, timeframe in layouts if layout == "ohlcvt"} == {*lines.TIMEFRAMES.values()}
