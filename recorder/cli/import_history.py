@@ -128,7 +128,8 @@ async def _listed(settings: Config, layout: Layout) -> ListedNames:
 
 
 def _import(job: ImportJob, wanted: Sequence[Entry], inside: Contents) -> None:
-    with _bar() as bar:
+    with _bar() as bar, contextlib.ExitStack() as at_end:
+        at_end.callback(job.note)
         task = bar.add_task("", total=sum(one.member.size for one in wanted))
         for one in wanted:
             bar.update(task, description=one.pair)

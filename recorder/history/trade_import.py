@@ -118,7 +118,7 @@ class _Member:
         self._room = room
         self._odd = OddLines(archive, entry)
         self._stored = StoredTrades(
-            archive.layout, archive.coverage, disagreed=self._disagreed, differences=self._differences
+            archive.coverage, archive.claimed, disagreed=self._disagreed, differences=self._differences
         )
         self.append = BulkAppend(archive, entry.pair, stored=self._added)
         self._ids = Spans(Span(first, last) for first, last in result.ids)
