@@ -438,6 +438,30 @@ def test_what_is_inside_is_said_and_nothing_is_written(
     assert Layout(tmp_path / "data").pairs() == ["BTC/USD"]
 
 
+def test_names_that_no_listing_knows_are_split_where_that_is_possible_in_one_way(
+    tmp_path: Path, bitcoin: Tape, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def listed(*_: object) -> ListedNames:
+        return ListedNames({"XBTUSD": "BTC/USD"}, frozenset({"XBT", "USD", "ETH", "EUR", "MON", "MONA", "AUSD"}))
+
+    monkeypatch.setattr(module, "_listed", listed)
+    for name in ("XBTUSD", "ETHEUR", "MONAUSD"):
+        (tmp_path / f"{name}.csv").write_bytes(history_files.trades(bitcoin, Span(1, 20)))
+    capsys.readouterr()
+    assert run(tmp_path, data=tmp_path / "data", dry_run=True, as_json=True, said=()) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [(one["pair"], one["pair_by_name_only"]) for one in report["members"]] == [
+        ("BTC/USD", False),
+        ("ETH/EUR", True),
+    ]
+    (refused,) = report["refused"]
+    assert "it may be MON/AUSD or MONA/USD: say which with --as MONAUSD=BASE/QUOTE" in refused["reason"]
+    run(tmp_path, data=tmp_path / "data", dry_run=True, said=["MONAUSD=MONA/USD"])
+    printed = capsys.readouterr().out
+    assert "ETH/EUR (by its name)" in printed
+    assert "MONA/USD " in printed
+
+
 def test_the_sandbox_prints_what_each_layout_is(market: Market, bitcoin: Tape) -> None:
     ids = Span(1, 50)
     for content, layout in (
