@@ -52,7 +52,7 @@ def test_what_another_process_stored_or_disowned_meanwhile_is_left_out(tmp_path:
 def test_files_are_parted_by_year_and_size_and_say_what_they_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk_append, "FILE_ROWS", 10)
+    monkeypatch.setattr(bulk_append, "MAX_ROWS", 17)
     rows = over_new_year(range(1, 41))
     with archive(tmp_path, Unsynced()) as opened, BulkAppend(opened, PAIR, stored=lambda _: None) as append:
         for start in range(0, 40, 8):
