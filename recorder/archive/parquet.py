@@ -434,16 +434,25 @@ def _put(content: pa.Buffer, path: Path, disk: Disk, staged_in: Path) -> None:
 
 
 def write_stream(
-    rows: Iterable[pa.Table], columns: pa.Schema, footer: Footer, folder: Path, disk: Disk, *, named: tuple[int, int]
+    rows: Iterable[pa.Table],
+    columns: pa.Schema,
+    footer: Footer,
+    folder: Path,
+    disk: Disk,
+    *,
+    named: tuple[int, int],
+    level: int = MERGED_LEVEL,
+    completed: Callable[[Footer], Footer] = lambda footer: footer,
 ) -> Path:
     """Write merged rows as one new file, named as by :func:`write_new`; its content is synced, its name is not.
 
-    Memory use is bounded by a few row groups.
+    ``completed`` adds to the footer what is known only once all rows have been taken. Memory use is bounded by a few
+    row groups.
     """
     aside = folder / _UNNAMED
     with disk.create(aside) as file:
         sink = _Sink(disk, file)
-        with writer(sink, columns, footer, level=MERGED_LEVEL) as parquet:
+        with _writer(sink, columns, footer.table, level) as parquet:
             waiting: list[pa.RecordBatch] = []
             held = 0
             for part in rows:
@@ -457,6 +466,7 @@ def write_stream(
                     held -= whole
             if waiting:
                 parquet.write_table(pa.Table.from_batches(waiting), row_group_size=ROW_GROUP)
+            parquet.add_key_value_metadata(completed(footer).encode())
         disk.sync(file)
     path = folder / new_name(*named, sink.sha256.hexdigest())
     disk.rename(aside, path)
@@ -465,8 +475,14 @@ def write_stream(
 
 def writer(sink: object, columns: pa.Schema, footer: Footer, *, level: int = FRESH_LEVEL) -> pq.ParquetWriter:
     """Open a Parquet writer with the encodings of the table (measured on real rows, DESIGN 9)."""
-    encodings: Mapping[str, Encoding] = BY_NAME[footer.table].encodings
-    parquet = pq.ParquetWriter(
+    parquet = _writer(sink, columns, footer.table, level)
+    parquet.add_key_value_metadata(footer.encode())
+    return parquet
+
+
+def _writer(sink: object, columns: pa.Schema, table: str, level: int) -> pq.ParquetWriter:
+    encodings: Mapping[str, Encoding] = BY_NAME[table].encodings
+    return pq.ParquetWriter(
         sink,
         columns,
         version="2.6",
@@ -477,8 +493,6 @@ def writer(sink: object, columns: pa.Schema, footer: Footer, *, level: int = FRE
         store_schema=False,
         write_page_checksum=True,  # so that a merge never copies a flipped bit unnoticed
     )
-    parquet.add_key_value_metadata(footer.encode())
-    return parquet
 
 
 def exported(sink: object, columns: pa.Schema) -> pq.ParquetWriter:

@@ -19,6 +19,7 @@ from recorder.archive import open_archive
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import EVENTS, Branch
 from recorder.archive.event_rows import event
+from recorder.archive.imported_files import Prefer
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Quarantine
 from recorder.archive.segment_tables import Segments
@@ -63,6 +64,10 @@ def import_history(
             "--as", metavar="NAME=PAIR", help="The pair of a file name that no listing knows: XBTUSD=BTC/USD."
         ),
     ] = None,
+    prefer: Annotated[
+        Prefer | None,
+        typer.Option(help="Where days or candles without ids differ: keep the held ones, or take the new."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is inside.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object with all of it.")] = False,
     data: Annotated[Path | None, typer.Option(help="The archive's folder, instead of archive.path.")] = None,
@@ -103,7 +108,7 @@ def import_history(
         on_interrupt(kept),
         open_archive.opened(layout, Disk(), alone=layout.locks / "import.lock", in_use=in_use) as archive,
     ):
-        _import(archive, wanted, inside, results)
+        _import(archive, wanted, inside, results, prefer)
         _finish(inside, results, _apart(archive.coverage, _pairs(wanted, results)), as_json=as_json, dry_run=dry_run)
 
 
@@ -137,8 +142,15 @@ async def _listed(settings: Config, layout: Layout) -> ListedNames:
     return listed_names.of(one for listed in reading.listings for one in listed.entries)
 
 
-def _import(archive: TradeArchive, wanted: Sequence[Entry], inside: Contents, results: dict[str, MemberResult]) -> None:
-    by_layout = importers(archive, room=functools.partial(rim.room, archive.layout.data))
+def _import(
+    archive: TradeArchive,
+    wanted: Sequence[Entry],
+    inside: Contents,
+    results: dict[str, MemberResult],
+    prefer: Prefer | None,
+) -> None:
+    room = functools.partial(rim.room, archive.layout.data)
+    by_layout = importers(archive, room=room, now_us=SystemClock().wall_ns() // 1000, prefer=prefer)
     segments = Segments(archive.layout, archive.disk, staging=archive.staging)
     total = sum(one.member.size for one in wanted)
     with _bar() as bar:

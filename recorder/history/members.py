@@ -7,6 +7,7 @@ with what to do instead.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -76,6 +77,14 @@ class Member:
             with self._opened() as stream:
                 while stream.read(BLOCK_BYTES):
                     pass
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the content, hexadecimal. Raises as :meth:`check` does, whose work it does too."""
+        found = hashlib.sha256()
+        with self._opened() as stream:
+            while piece := stream.read(BLOCK_BYTES):
+                found.update(piece)
+        return found.hexdigest()
 
     def blocks(self, size: int = BLOCK_BYTES) -> Iterator[bytes]:
         """Yield the content, some ``size`` bytes at a time, cut at ends of lines. Raises as :meth:`head` does.

@@ -316,7 +316,8 @@ class Reader:
             if named or not wanted.named:
                 # A pair may still be unknown: its name may be computed by the statement.
                 with contextlib.suppress(_UnknownPair):
-                    return self._ask(lambda: self._few(named, wanted.tables), partial(answer, of_named=True))
+                    few = partial(self._few, named, wanted.tables, every=wanted.every_imported)
+                    return self._ask(few, partial(answer, of_named=True))
         return self._ask(lambda: self._moments.take(tables=wanted.tables), answer)
 
     def _undamaged(self, moment: Snapshot, paths: Iterable[str]) -> Snapshot:
@@ -327,9 +328,15 @@ class Reader:
             self._engine.pin(moment)
         return moment
 
-    def _few(self, named: Collection[str], tables: Collection[Dataset]) -> Snapshot:
-        """Take a snapshot of these pairs, which includes their footers; with no pairs, it needs none."""
-        return self._moments.take(*named, tables=tables) if named else self._moments.listed((), tables)
+    def _few(self, named: Collection[str], tables: Collection[Dataset], *, every: bool) -> Snapshot:
+        """Take a snapshot of these pairs, which includes their footers; with no pairs, it needs none.
+
+        Unless ``every`` file of imported tables is needed, tables by pair have these pairs only.
+        """
+        if not named:
+            return self._moments.listed((), tables)
+        of_tables = None if every or any(table.by_pair and not table.imported for table in tables) else named
+        return self._moments.take(*named, tables=tables, of_tables=of_tables)
 
     def _named(self, text: str, params: Mapping[str, object]) -> list[str]:
         """Return the pairs whose names appear in a statement or its parameters."""
