@@ -27,7 +27,7 @@ FOOTER_KEY: Final = b"recorder"
 _TODAYS: Final = -1
 BULK: Final = "bulk"
 """The source of rows that come from history files."""
-_DIGITS: Final = 6
+TIME_DIGITS: Final = 6
 """Decimals of a second that the archive stores."""
 
 
@@ -167,7 +167,7 @@ def imported_ids(table: pa.Table) -> tuple[Imported, ...]:
 def time_digits(times: pa.ChunkedArray) -> int:
     """Return how many decimals of a second some times need, 0 to 6."""
     us = times.cast(pa.int64()).to_numpy()
-    return next(digits for digits in range(_DIGITS + 1) if not np.any(us % 10 ** (_DIGITS - digits)))
+    return next(digits for digits in range(TIME_DIGITS + 1) if not np.any(us % 10 ** (TIME_DIGITS - digits)))
 
 
 def joined_imported(parts: Iterable[Imported]) -> tuple[Imported, ...]:

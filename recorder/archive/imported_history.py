@@ -107,3 +107,8 @@ class History(msgspec.Struct, frozen=True, omit_defaults=True):
         place = self.known(sha256)
         for day in self.days:
             yield from ((day, seen) for seen in day.seen if seen.member == place)
+
+    def series_of(self, sha256: str, timeframe: str) -> Series | None:
+        """Return the candles of a timeframe in a member, None if it was not taken into account."""
+        place = self.known(sha256)
+        return next((one for one in self.series if (one.timeframe, one.member) == (timeframe, place)), None)

@@ -17,7 +17,9 @@ import typer
 from recorder.cli import INTERRUPTED
 from recorder.cli.screen import echo
 from recorder.clock import SystemClock
+from recorder.sandbox import history_files as history_zips
 from recorder.sandbox.fault_schedule import NAMES, parse_act
+from recorder.sandbox.history_files import Defect
 from recorder.sandbox.market import CHARACTERS, Market, others_trading
 from recorder.sandbox.market_protocol import MarketProtocol
 from recorder.sandbox.pairs import some
@@ -47,6 +49,13 @@ def sandbox(
     ] = False,
     reject: Annotated[list[str] | None, typer.Option(help="Refuse subscriptions to this pair.")] = None,
     speed: Annotated[float, typer.Option(min=0, help="Speed of recorded sessions; 0 plays all at once.")] = 1.0,
+    history_files: Annotated[
+        Path | None,
+        typer.Option(help="Write the trades before the start into this folder, as Kraken's history files."),
+    ] = None,
+    history_defect: Annotated[
+        list[Defect] | None, typer.Option(help="What is wrong with the history files; may be repeated.")
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,6 +79,11 @@ def sandbox(
         market = Market(
             start_ns=clock.wall_ns(), seed=seed, rate=rate, history=history, characters=characters, listed=listed
         )
+    if history_files is not None:
+        written = history_zips.write(market.tapes, history_files, defects=history_defect or ())
+        if not as_json:
+            for path in written:
+                echo(f"History    {path}")
     exchange = Sandbox(market, clock=clock, truth=truth, script=[parse_act(text) for text in fault or ()], seed=seed)
     if throttle:
         exchange.throttle(Throttle(clock))

@@ -415,12 +415,8 @@ def detail(known: Knowledge) -> dict[str, Any]:
         case Certified(_, day, revision, rows, first_id, last_id, sha256):
             said = {"day": day.isoformat(), "revision": revision, "rows": rows}
             said |= {"first_id": first_id, "last_id": last_id, "sha256": sha256}
-        case Joined(_, after_id, time_us):
-            said = {"after_id": after_id, "time_us": time_us}
-        case Confirmed(_, last_id, until_us):
-            said = {"last_id": last_id, "until_us": until_us}
-        case Promised(_, time_us):
-            said = {"time_us": time_us}
+        case Joined() | Confirmed() | Promised():
+            said = {name: getattr(known, name) for name in known.__struct_fields__ if name != "pair"}
         case Anchored(_, time_us, after_id, assumed):
             said = {"time_us": time_us, "after_id": after_id, "assumed": assumed}
         case never:

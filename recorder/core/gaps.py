@@ -137,6 +137,7 @@ def wanted(
     imported: Spans,
     promise: Promise | None,
     certified: Spans,
+    *,
     joined_after: int | None = None,
 ) -> list[Gap]:
     """Return the gaps without what only opened because rows were ``imported`` from history files.

@@ -207,10 +207,18 @@ class PairLedger:
             runs, absent = self.runs(), self.absent().ids()
             certified = self.memory.every()
             gaps = open_gaps(self.pair, runs, absent, self.promise, certified)
-            self._gaps = tuple(wanted(gaps, self.spans, self.imported, self.promise, certified, self.joined_after))
+            joined = self.joined_after
+            gaps = wanted(gaps, self.spans, self.imported, self.promise, certified, joined_after=joined)
+            self._gaps = tuple(gaps)
             self._far_gaps = tuple(filter(is_far_gap, self._gaps))
             self._given_up = self.memory.given_up(runs, absent)
         return self._gaps
+
+    def history_gaps(self) -> list[Gap]:
+        """Return the ids that are missing only beside imported ones, so that they are history; lowest first."""
+        wanted_ids = Spans(gap.span for gap in self.gaps())
+        between = open_gaps(self.pair, self.runs(), self.absent().ids(), self.promise, self.memory.every())
+        return [structs.replace(gap, span=part) for gap in between for part in wanted_ids.missing(gap.span)]
 
     def unreadable_gaps(self) -> list[Gap]:
         """Return the unreadable ids that are wanted, lowest first, each with the times of the trades next to it."""

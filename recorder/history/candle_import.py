@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -12,22 +13,32 @@ import pyarrow.compute as pc
 from recorder.archive.bulk_ohlc import BulkOhlc, NewCandles
 from recorder.archive.imported_files import EXAMPLES, Prefer
 from recorder.archive.imported_history import History, Source
-from recorder.archive.layout import Layout
+from recorder.archive.trades import TradeArchive
 from recorder.core.disk_limits import require
-from recorder.disk import Disk, Room
+from recorder.disk import Room
 from recorder.errors import UsageError
 from recorder.history.classic_import import BulkResult, source_of
 from recorder.history.contents import Entry
 from recorder.history.in_order import InOrder, set_apart, times_us
-from recorder.history.numbered_rows import OHLCVT, read_ahead
+from recorder.history.members import Digest
+from recorder.history.numbered_rows import OHLCVT, Odd, read_ahead
+from recorder.history.odd_lines import OddLines
+from recorder.history.results import MemberResult
 from recorder.kraken.history_files import TIMEFRAMES
 
-_US_PER_MINUTE = 60_000_000
+_US_PER_MINUTE: Final = 60_000_000
 
 
 @dataclass(slots=True)
 class CandlesResult(BulkResult):
-    """What a member of candles had."""
+    """What a member of candles had, by year."""
+
+    years: list[int] = field(default_factory=list)
+    timeframe: str = ""
+
+    def detail(self) -> dict[str, Any]:
+        """Return what the event ``imported`` says of it."""
+        return {**MemberResult.detail(self), "timeframe": self.timeframe, "years": self.years}
 
     def differs(self, count: int, first: list[str]) -> None:
         """Report candles that differ from stored ones."""
@@ -40,24 +51,24 @@ class CandleImport:
 
     def __init__(
         self,
-        layout: Layout,
-        disk: Disk,
+        archive: TradeArchive,
         *,
         room: Callable[[], Room],
         possible: tuple[int, int],
         prefer: Prefer | None = None,
     ) -> None:
-        self._table = BulkOhlc(layout, disk)
+        self._archive = archive
+        self._table = BulkOhlc(archive.layout, archive.disk)
         self._room = room
         self._possible = possible
         self._prefer = prefer
 
-    def member(self, entry: Entry, done: Callable[[int], None] = lambda _: None) -> CandlesResult:
+    def member(self, entry: Entry, digest: Digest, done: Callable[[int], None]) -> CandlesResult:
         """Import one member; ``done`` is called with the bytes read. Return what it had.
 
-        A member of a ZIP is checked against its checksum before anything of it is stored. Raises UsageError if it
-        cannot be read or its name has no known timeframe, UnsoundFile if the pair's stored files cannot be trusted,
-        DiskError. The years that were finished until then stay.
+        Raises UsageError if it cannot be read or its name has no known length, UnsoundFile, UnreadableFile or
+        UnknownVersion if the pair's stored files cannot be trusted, DiskError. The years that were finished until then
+        stay.
         """
         minutes = entry.member.name.minutes or 0
         if minutes not in TIMEFRAMES:
@@ -66,9 +77,11 @@ class CandleImport:
                 f"{entry.member} has candles, and its name does not end in their length, as XBTUSD_60.csv does: one of "
                 f"{known} minutes"
             )
-        source, result = source_of(entry.member), CandlesResult()
+        source, result = source_of(entry.member, digest), CandlesResult()
         stored = self._table.years(entry.pair)
+        result.timeframe = TIMEFRAMES[minutes]
         for year, rows in self._years(entry, minutes, result, done):
+            result.years.append(year)
             if year in stored and self._is_settled(stored[year], source, TIMEFRAMES[minutes], result):
                 result.compared += rows.num_rows
                 continue
@@ -83,13 +96,23 @@ class CandleImport:
                 result.differs(found.differing, found.first)
         return result
 
+    def holds(self, pair: str, detail: Mapping[str, Any]) -> bool:
+        """Return whether all years of a member were taken into account, and nothing is left to the user."""
+        years, sha256 = detail.get("years"), str(detail.get("sha256"))
+        if not isinstance(years, list):
+            return False
+        stored = self._table.years(pair)
+        found = [stored[year].series_of(sha256, str(detail.get("timeframe"))) for year in years if year in stored]
+        known = [one for one in found if one is not None]
+        undecided = self._prefer is not Prefer.HELD and any(one.differing for one in known)
+        return len(known) == len(years) and not undecided
+
     def tidy(self, pair: str) -> None:
         """Do nothing: each year is one file."""
 
     def _is_settled(self, history: History, source: Source, timeframe: str, result: CandlesResult) -> bool:
         """Return whether nothing of a member is left to be decided in a year; report what differed when it was."""
-        place = history.known(source.sha256)
-        mine = next((one for one in history.series if (one.timeframe, one.member) == (timeframe, place)), None)
+        mine = history.series_of(source.sha256, timeframe)
         if mine is None or (mine.differing and self._prefer is Prefer.NEW):
             return False
         if mine.differing and self._prefer is None:
@@ -100,32 +123,42 @@ class CandleImport:
         self, entry: Entry, minutes: int, result: CandlesResult, done: Callable[[int], None]
     ) -> Iterator[tuple[int, pa.Table]]:
         """Yield the candles of each year, ascending in time and each once."""
-        order = InOrder(OHLCVT, self._possible, 0)
+        order, lines = InOrder(OHLCVT, self._possible, 0), OddLines(self._archive, entry)
+
+        def each_once(rows: pa.Table) -> pa.Table:
+            rows, odd = _each_once(rows, last_us, minutes)
+            lines.add_placed(map(_placed, odd), result.odd)
+            return rows
+
         waiting: list[pa.Table] = []
         last_us = -1
         for size, read in read_ahead(entry.member.blocks(), OHLCVT):
             result.saw(read)
             rows, odd = order.add(read)
-            for line in odd:
-                result.set_aside(line)
-            waiting.append(self._each_once(rows, last_us, minutes, result))
+            lines.add_placed(map(_placed, odd), result.odd)
+            waiting.append(each_once(rows))
             last_us = max([last_us, *times_us(rows)[-1:].tolist()])
             yield from _finished(waiting)
             done(size)
-        waiting.append(self._each_once(order.rest(), last_us, minutes, result))
+        waiting.append(each_once(order.rest()))
         yield from _finished(waiting, every=True)
 
-    @staticmethod
-    def _each_once(rows: pa.Table, last_us: int, minutes: int, result: CandlesResult) -> pa.Table:
-        """Return the rows but those that begin when another does, or at no multiple of their length."""
-        times = times_us(rows)
-        again = np.diff(times, prepend=last_us) <= 0
-        between = times % (minutes * _US_PER_MINUTE) != 0
-        for wrong, why in ((again, "its interval came before"), (between & ~again, "no interval begins at its time")):
-            if wrong.any():
-                for line in set_apart(rows.filter(pa.array(wrong)), why):
-                    result.set_aside(line)
-        return rows.filter(pa.array(~(again | between)))
+
+def _each_once(rows: pa.Table, last_us: int, minutes: int) -> tuple[pa.Table, list[Odd]]:
+    """Return the rows but those that begin when another does, or at no multiple of their length, and these."""
+    times = times_us(rows)
+    again = np.diff(times, prepend=last_us) <= 0
+    between = (times % (minutes * _US_PER_MINUTE) != 0) & ~again
+    odd = [
+        line
+        for wrong, why in ((again, "its interval came before"), (between, "no interval begins at its time"))
+        for line in set_apart(rows.filter(pa.array(wrong)), why)
+    ]
+    return rows.filter(pa.array(~(again | between))), odd
+
+
+def _placed(odd: Odd) -> tuple[int, bytes, str]:
+    return odd.row, odd.line.encode(), odd.why
 
 
 def _finished(waiting: list[pa.Table], *, every: bool = False) -> Iterator[tuple[int, pa.Table]]:

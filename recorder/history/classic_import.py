@@ -7,8 +7,7 @@ footers of the table, by the SHA-256 of its content: that makes an import exact,
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import PurePosixPath
@@ -19,18 +18,17 @@ import pyarrow as pa
 from recorder.archive.bulk_trades import BulkTrades, Decision, NewDay, Outcome, year_of
 from recorder.archive.imported_files import Prefer
 from recorder.archive.imported_history import History, Source
-from recorder.archive.layout import Layout
+from recorder.archive.trades import TradeArchive
 from recorder.core.disk_limits import require
-from recorder.disk import Disk, Room
+from recorder.disk import Room
 from recorder.history.contents import Entry
 from recorder.history.days import Days
-from recorder.history.members import Member
+from recorder.history.members import Digest, Member
 from recorder.history.numbered_rows import CLASSIC, Numbered, Odd, read_ahead
+from recorder.history.odd_lines import OddLines
 from recorder.history.results import MemberResult
 from recorder.lazy_imports import pc
 
-SHOWN: Final = 200
-"""Characters of an odd line that a report keeps."""
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
@@ -46,24 +44,24 @@ class BulkResult(MemberResult):
             self.last_us = ends["max"] if self.last_us is None else max(self.last_us, ends["max"])
         self.rows += read.rows.num_rows
 
-    def set_aside(self, odd: Odd) -> None:
-        """Report a line that is no row."""
-        self.odd.add(f"line {odd.row}, {odd.line[:SHOWN]!r}: {odd.why}")
-
 
 @dataclass(slots=True)
 class ClassicResult(BulkResult):
     """What a member of trades without ids had; ``days`` counts its days by what became of them."""
 
-    days: Counter[str] = field(default_factory=Counter)
+    days: dict[str, int] = field(default_factory=dict)
 
     def detail(self) -> dict[str, Any]:
         """Return what the event ``imported`` says of it."""
-        return {**MemberResult.detail(self), "days": dict(self.days)}
+        return {**MemberResult.detail(self), "days": self.days}
+
+    def counted(self, what: str) -> None:
+        """Count a day."""
+        self.days[what] = self.days.get(what, 0) + 1
 
     def decided(self, one: Decision) -> None:
-        """Count a day."""
-        self.days[one.outcome] += 1
+        """Count a day, and its rows."""
+        self.counted(one.outcome.value)
         if one.outcome in {Outcome.ADDED, Outcome.EXTENDED, Outcome.REPLACED}:
             self.added += one.rows
         else:
@@ -81,27 +79,25 @@ class ClassicImport:
 
     def __init__(
         self,
-        layout: Layout,
-        disk: Disk,
+        archive: TradeArchive,
         *,
         room: Callable[[], Room],
         possible: tuple[int, int],
         prefer: Prefer | None = None,
     ) -> None:
-        self._table = BulkTrades(layout, disk)
+        self._archive = archive
+        self._table = BulkTrades(archive.layout, archive.disk)
         self._room = room
         self._possible = possible
         self._prefer = prefer
 
-    def member(self, entry: Entry, done: Callable[[int], None] = lambda _: None) -> ClassicResult:
+    def member(self, entry: Entry, digest: Digest, done: Callable[[int], None]) -> ClassicResult:
         """Import one member; ``done`` is called with the bytes read. Return what it had.
 
-        A member of a ZIP is checked against its checksum before anything of it is stored. Raises UsageError if it
-        cannot be read, UnsoundFile if the pair's stored files cannot be trusted, DiskError. The years that were
-        finished until then stay.
+        Raises UsageError if it cannot be read, UnsoundFile, UnreadableFile or UnknownVersion if the pair's stored files
+        cannot be trusted, DiskError. The years that were finished until then stay.
         """
-        source = source_of(entry.member)
-        result = ClassicResult()
+        source, result = source_of(entry.member, digest), ClassicResult()
         stored = self._table.years(entry.pair)
         settled = [year for year, history in stored.items() if self._is_settled(history, source)]
         for year in settled:
@@ -113,6 +109,14 @@ class ClassicImport:
                 for decision in self._table.put(entry.pair, year, source, of_year, prefer=self._prefer):
                     result.decided(decision)
         return result
+
+    def holds(self, pair: str, detail: Mapping[str, Any]) -> bool:
+        """Return whether all days of a member are decided, and none of them is left to the user."""
+        days, sha256 = detail.get("days"), str(detail.get("sha256"))
+        if not isinstance(days, dict):
+            return False
+        seen = [one in day.differs for year in self._table.years(pair).values() for day, one in year.days_of(sha256)]
+        return len(seen) == sum(days.values()) and (self._prefer is Prefer.HELD or not any(seen))
 
     def tidy(self, pair: str) -> None:
         """Do nothing: each year is one file."""
@@ -127,7 +131,7 @@ class ClassicImport:
         for day, seen in history.days_of(source.sha256):
             count = seen.last_row - seen.first_row + 1
             result.compared += count
-            result.days["stored before"] += 1
+            result.counted("stored before")
             if seen in day.differs and self._prefer is None:
                 result.differs(day.day, f"some {count:,} rows here, {day.rows:,} stored")
 
@@ -138,7 +142,12 @@ class ClassicImport:
         result: ClassicResult,
         done: Callable[[int], None],
     ) -> Iterator[NewDay]:
-        found = Days(self._possible, result.set_aside)
+        lines = OddLines(self._archive, entry)
+
+        def set_aside(odd: Sequence[Odd]) -> None:
+            lines.add_placed(((one.row, one.line.encode(), one.why) for one in odd), result.odd)
+
+        found = Days(self._possible, set_aside)
         for size, read in read_ahead(entry.member.blocks(), CLASSIC, skipped):
             result.saw(read)
             yield from found.add(read)
@@ -150,9 +159,9 @@ class ClassicImport:
         require(room.free, room.total, stopped=f"{pair}: stopped before its year {year}")
 
 
-def source_of(member: Member) -> Source:
-    """Return what footers call a member. Raises UsageError if it cannot be read or its checksum does not match."""
-    return Source(member.sha256(), PurePosixPath(member.path or member.file.name).name)
+def source_of(member: Member, digest: Digest) -> Source:
+    """Return what footers call a member."""
+    return Source(digest.sha256, PurePosixPath(member.path or member.file.name).name)
 
 
 def _settled_rows(stored: Mapping[int, History], settled: list[int], source: Source) -> int:

@@ -30,7 +30,7 @@ class Days:
     are passed to ``set_aside``. A day that such a line is in or beside covers no time: a trade may be missing in it.
     """
 
-    def __init__(self, possible: tuple[int, int], set_aside: Callable[[Odd], None]) -> None:
+    def __init__(self, possible: tuple[int, int], set_aside: Callable[[list[Odd]], None]) -> None:
         self._set_aside = set_aside
         self._order = InOrder(CLASSIC, possible, BACK_US)
         self._latest_us = -1
@@ -73,8 +73,8 @@ class Days:
     def _mark(self, rows: pa.Table, odd: list[Odd]) -> None:
         """Mark the days of the rows before and after each odd line."""
         numbers, days = rows["row"].to_numpy(), times_us(rows) // DAY_US
-        for line in odd:
-            self._set_aside(line)
+        if odd:
+            self._set_aside(odd)
         for number in [*([] if self._waiting is None else [self._waiting]), *(line.row for line in odd)]:
             at = int(np.searchsorted(numbers, number))
             self._broken.update(days[max(0, at - 1) : at + 1].tolist())

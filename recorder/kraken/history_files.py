@@ -85,9 +85,9 @@ class OddLine(ValueError):
 
 
 def text_lines(content: bytes) -> list[str]:
-    """Return the lines of a text, without their ends, empty lines and the byte order mark; other bytes are replaced."""
-    text = content.decode(errors="replace").removeprefix(_BOM)
-    return [line for line in _LINE_ENDS.split(text) if line]
+    """Return the lines of a text, without their ends, empty lines and byte order marks; other bytes are replaced."""
+    lines = (line.removeprefix(_BOM) for line in _LINE_ENDS.split(content.decode(errors="replace")))
+    return [line for line in lines if line]
 
 
 def detect(lines: Sequence[str]) -> Detected | None:

@@ -67,7 +67,7 @@ def missing(
         return []
     gaps = Gaps(pair, held, absent, promise=promise, certified=certified)
     stored = Spans(run.span for run in held)
-    between = wanted(gaps.between(), stored, imported, promise, certified, joined_after)
+    between = wanted(gaps.between(), stored, imported, promise, certified, joined_after=joined_after)
     return sorted([*between, *gaps.absent()], key=_ids)
 
 

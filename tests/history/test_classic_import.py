@@ -22,6 +22,7 @@ from recorder.archive.imported_files import Prefer
 from recorder.archive.imported_history import Day, History
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import OpenFile
+from recorder.archive.trades import TradeArchive
 from recorder.disk import Disk, Room
 from recorder.errors import DiskError, UnsoundFile
 from recorder.history.classic_import import ClassicImport, ClassicResult
@@ -64,8 +65,9 @@ def imported(
         with archive(data, Unsynced()):
             pass
     room = Room(1 << 40, 1 << 40)
-    job = ClassicImport(Layout(data), disk or Unsynced(), room=lambda: room, possible=POSSIBLE, prefer=prefer)
-    return [job.member(one) for one in entries]
+    opened = TradeArchive(Layout(data), disk or Unsynced(), staging=data / ".staging")
+    job = ClassicImport(opened, room=lambda: room, possible=POSSIBLE, prefer=prefer)
+    return [job.member(one, one.member.digest(), lambda _: None) for one in entries]
 
 
 def stored(data: Path, *, verified: bool = True) -> dict[date, list[tuple[int, Decimal, Decimal]]]:
@@ -120,8 +122,8 @@ def test_the_real_samples_come_row_by_row_and_digit_by_digit(tmp_path: Path, ord
         entry(tmp_path / str(at) / "BCHEUR.csv", [(int(s), p, q) for s, p, q in (line.split(",") for line in one)])
         for at, one in enumerate(text)
     ]
-    assert [one.member.sha256() for one in entries] == [
-        Member(path, lines.MemberName("X"), 1).sha256() for path in paths
+    assert [one.member.digest() for one in entries] == [
+        Member(path, lines.MemberName("X"), 1).digest() for path in paths
     ]
     for _ in range(2):
         imported(tmp_path / "data", *(entries[at] for at in order))
@@ -225,9 +227,9 @@ def test_a_full_disk_ends_it_before_the_next_year(tmp_path: Path) -> None:
     member = entry(tmp_path / "AB.csv", tape(100, 4))
     with archive(tmp_path / "data", Unsynced()) as opened:
         rooms = iter([Room(1 << 40, 1 << 40), Room(1, 1 << 40)])
-        job = ClassicImport(opened.layout, opened.disk, room=lambda: next(rooms), possible=POSSIBLE)
+        job = ClassicImport(opened, room=lambda: next(rooms), possible=POSSIBLE)
         with pytest.raises(DiskError, match="stopped before its year 2020"):
-            job.member(member)
+            job.member(member, member.member.digest(), lambda _: None)
     assert sorted(histories(tmp_path / "data")) == [2019]
     imported(tmp_path / "data", member)
     assert sorted(histories(tmp_path / "data")) == [2019, 2020]

@@ -27,7 +27,7 @@ def days(*seconds: int | None, block: int = 1) -> tuple[list[NewDay], list[Odd]]
     for at in range(0, len(rows), block):
         read.append(CLASSIC.read(b"".join(rows[at : at + block]), before))
         before += read[-1].lines
-    return list(days_of(read, Days((0, 1 << 62), odd.append))), odd
+    return list(days_of(read, Days((0, 1 << 62), odd.extend))), odd
 
 
 def numbers(found: list[NewDay]) -> dict[int, list[int]]:
@@ -99,7 +99,7 @@ def test_impossible_times_are_set_aside() -> None:
     odd: list[Odd] = []
     read = CLASSIC.read(b"".join(lines(5, 10 * DAY_S, 6)))
     possible = BEGINS_S * 1_000_000, (BEGINS_S + DAY_S) * 1_000_000
-    assert numbers(list(days_of([read], Days(possible, odd.append)))) == {0: [1, 3]}
+    assert numbers(list(days_of([read], Days(possible, odd.extend)))) == {0: [1, 3]}
     assert [(one.row, one.line) for one in odd] == [(2, f"{BEGINS_S + 10 * DAY_S},1.000000000000,2.00000000")]
 
 
