@@ -450,6 +450,7 @@ class Archive:
         decimals: bool = False,
         index: Index = None,
         hashed: bool = False,
+        bulk: bool = False,
     ) -> Frame:
         """Return the candles of one pair or several that begin in the range, built exactly from trades.
 
@@ -457,6 +458,11 @@ class Archive:
         without trades has no row; ``complete`` is false where a trade of the bar may be missing, as in the newest.
         :meth:`bars` makes bars of any other length. Raises GapError if trades of these bars are missing, unless
         ``on_gap`` is "warn", "ignore", "null" or "split".
+
+        With ``bulk=True`` bars for which the stored trades are not whole come from history files, if these cover them,
+        each from one source, which the column ``origin`` names: ``trades``, ``bulk_trades`` or ``bulk_ohlc``, which has
+        no vwap. A gap is then a bar between others that no source covers whole. Neither "split" nor ``hashed`` can be
+        combined with it.
 
         >>> found = archive.candles("BTC/USD", "1m", "2025-11-10", "2025-11-11")
         >>> found[["open", "high", "low", "close", "volume", "count"]]
@@ -468,6 +474,9 @@ class Archive:
         arguments.on_gap(on_gap, "null", "split")
         names = self._names(pair)
         question = TradeQuery(_chosen(names), limits, on_gap, decimals, hashed)
+        if bulk:
+            answer = self._reader.bulk_candles(question, timeframe)
+            return _frames([answer], how, names, on_gap, _fixed(question.pairs, (*_CANDLE_CATEGORIES, "origin")))
         answers = self._reader.candles(question, timeframe)
         return _frames(answers, how, names, on_gap, _fixed(question.pairs, _CANDLE_CATEGORIES))
 

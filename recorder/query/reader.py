@@ -22,7 +22,18 @@ from typing import Any, Final, TypeVar
 import duckdb
 import pyarrow as pa
 
-from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, QUOTE_SESSIONS, QUOTES, TRADES, Branch, Dataset
+from recorder.archive.datasets import (
+    BULK_OHLC,
+    BULK_TRADES,
+    EVENTS,
+    INSTRUMENTS,
+    OHLC,
+    QUOTE_SESSIONS,
+    QUOTES,
+    TRADES,
+    Branch,
+    Dataset,
+)
 from recorder.archive.digest_text import digest_text
 from recorder.archive.layout import Layout
 from recorder.archive.schema import TRADES as TRADE_COLUMNS
@@ -34,6 +45,7 @@ from recorder.errors import GapError, StorageError, UsageError
 from recorder.lazy_imports import pc
 from recorder.query import (
     arguments,
+    bulk_candles,
     catalogue,
     exchange_candles,
     gap_rows,
@@ -346,7 +358,7 @@ class Reader:
     def _told(
         self, moment: Snapshot, text: str, params: Mapping[str, object], *, exact: bool, of_named: bool = False
     ) -> pa.Table:
-        """Return the rows of a statement. A pair without trades is accepted if it has candles.
+        """Return the rows of a statement. A pair without trades is accepted if it has candles, or other history.
 
         If the snapshot is ``of_named`` pairs, any other pair raises _UnknownPair.
         """
@@ -359,7 +371,7 @@ class Reader:
             _check_pair(moment, pair)
             if of_named and pair in self.pairs():
                 raise _UnknownPair from error
-            if not self._engine.fetch(_HAS_CANDLES, {"pair": pair}).num_rows:
+            if pair not in self._imported() and not self._engine.fetch(_HAS_CANDLES, {"pair": pair}).num_rows:
                 arguments.pair(pair, self.pairs())  # raises, and names similar pairs
             self._engine.know(pair)
             return self._engine.fetch(text, params, exact=exact)
@@ -376,7 +388,7 @@ class Reader:
         """Return the pair that each name means, by the archive's listing. Raise UsageError if it may mean several."""
         asked = list(names)
         archived = self.kept.runs if self.kept else self._whole(self._moments.archived)
-        held = archived if set(asked).issubset(archived) else self.pairs()  # only then look into the journal
+        held = archived if set(asked).issubset(archived) else [*self.pairs(), *self._imported()]
         return pair_aliases.resolve(asked, held, self._layout)
 
     def trades(self, question: TradeQuery) -> list[Result]:
@@ -424,6 +436,42 @@ class Reader:
             ]
 
         return self._rested(question, rows)
+
+    def bulk_candles(self, question: TradeQuery, timeframe: str) -> Result:
+        """Return candles with history files counted in, each from one source. Raise GapError, UsageError."""
+        if question.on_gap == "split" or question.hashed:
+            raise UsageError("bulk=True cannot be combined with on_gap='split' or hashed=True: not all bars have ids")
+
+        def take() -> Snapshot:
+            tables = (BULK_TRADES, BULK_OHLC, INSTRUMENTS)
+            return self._moments.take(*question.pairs, tables=tables, of_tables=question.pairs)
+
+        def rows(moment: Snapshot) -> tuple[pa.Table, dict[str, list[bulk_candles.Uncovered]]]:
+            for pair in question.pairs:
+                _check_pair(moment, pair)
+                if not moment.runs.get(pair) and pair not in self._imported():
+                    arguments.pair(pair, [*self.pairs(), *self._imported()], of="trades and candles")
+                self._engine.know(pair)
+            self._compare(path for table in (BULK_TRADES, BULK_OHLC) for path in _listed(moment, table))
+            self._compare(path for path in moment.files if path not in moment.refused)
+            each = [self._bulk_bars(question, pair, timeframe) for pair in question.pairs]
+            uncovered = partial(bulk_candles.uncovered, self._engine, timeframe=timeframe, limits=question.limits)
+            lacking = {pair: uncovered(pair) for pair in question.pairs}
+            return pa.concat_tables(each).unify_dictionaries(), lacking
+
+        found, lacking = self._ask(take, rows)
+        said = bulk_candles.sentence(lacking, timeframe) if question.on_gap in {"raise", "warn"} else None
+        if said is not None and question.on_gap == "raise":
+            raise GapError(said)
+        return Result(found, bulk_candles.attrs(found, lacking), said)
+
+    def _bulk_bars(self, question: TradeQuery, pair: str, timeframe: str) -> pa.Table:
+        found = bulk_candles.rows(self._engine, pair, timeframe, question.limits, exact=question.exact)
+        return bulk_candles.nulled(found) if question.on_gap == "null" else found
+
+    def _imported(self) -> set[str]:
+        """Return the pairs that have rows of history files without ids."""
+        return {str(branch.value) for table in (BULK_TRADES, BULK_OHLC) for branch in self._layout.branches(table)}
 
     def bars(self, question: TradeQuery, wanted: BarQuery) -> list[Result]:
         """Return bars of any kind. Raise GapError, UsageError."""
