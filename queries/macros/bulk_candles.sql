@@ -12,22 +12,9 @@
 -- Of several that do not, that with the most trades is taken. (Parameters cannot have the names of columns.)
 
 CREATE OR REPLACE MACRO bulk_trade_runs(symbol) AS TABLE
-WITH
-marked AS (
-    SELECT
-        d.covered_from,
-        d.covered_until,
-        d.covered_from > lag(d.covered_until) OVER (ORDER BY d.day) AS begins
-    FROM pair_bulk_days(symbol) AS d
-    WHERE d.covered_from < d.covered_until
-),
-numbered AS (
-    SELECT m.*, count(*) FILTER (m.begins) OVER (ORDER BY m.covered_from) AS run
-    FROM marked AS m
-)
-SELECT min(n.covered_from) AS first_time, max(n.covered_until) AS end_time
-FROM numbered AS n
-GROUP BY n.run;
+SELECT r.first_time, r.end_time
+FROM imported_runs(pair_imported_files('bulk_trades', symbol)) AS r
+WHERE r.pair = symbol;
 
 -- A member of several years is described by several files: neighbouring years are joined.
 CREATE OR REPLACE MACRO bulk_ohlc_runs(symbol) AS TABLE

@@ -5,7 +5,7 @@ Does not know snapshots or frames. The macros are described in ``queries/macros/
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import pyarrow as pa
@@ -23,7 +23,8 @@ _ROWS: Final = """
     FROM bulk_candle_rows($pair, $timeframe, make_timestamptz($start), make_timestamptz($stop))
     ORDER BY time
 """
-_KNOWN: Final = "SELECT low, high FROM bulk_known_bars($pair, $timeframe) WHERE low <= high ORDER BY low, high"
+KNOWN: Final = "SELECT low, high FROM bulk_known_bars($pair, $timeframe) WHERE low <= high ORDER BY low, high"
+"""Asks for the bars that a source covers whole, as runs of their numbers."""
 _SHOWN: Final = 3
 
 
@@ -41,10 +42,9 @@ def rows(engine: Engine, pair: str, timeframe: str, limits: Range, *, exact: boo
     return labelled(found, pair=pair, timeframe=timeframe).select(["pair", "timeframe", *CANDLE, ORIGIN])
 
 
-def uncovered(engine: Engine, pair: str, timeframe: str, limits: Range) -> list[Uncovered]:
-    """Return the bars of a range between covered ones that no source covers whole."""
+def uncovered(known: Iterable[Mapping[str, int]], timeframe: str, limits: Range) -> list[Uncovered]:
+    """Return the bars of a range between ``known`` ones, the rows of KNOWN, that no source covers whole."""
     width_us = arguments.timeframe_us(timeframe)
-    known = engine.fetch(_KNOWN, {"pair": pair, "timeframe": timeframe}).to_pylist()
     low = -(2**62) if limits.start_us is None else -(-limits.start_us // width_us)
     high = 2**62 if limits.stop_us is None else -(-limits.stop_us // width_us) - 1
     found, reached = [], None

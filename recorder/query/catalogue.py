@@ -269,6 +269,7 @@ def needs(statement: str) -> Needs:
     views = words & statement_pairs.VIEWS
     others = _reached(words - views)
     reached = others | _reached(views)
+    plainly = bool(views) and others.isdisjoint(_EVERY) and _NAMED not in reached
     return Needs(
         every=not reached.isdisjoint(_EVERY),
         named=_NAMED in reached,
@@ -277,10 +278,10 @@ def needs(statement: str) -> Needs:
             for table in WITHOUT_IDS
             if f"stored_{table.name}(" in reached or (table.imported and not reached.isdisjoint(_IMPORTED_FILES))
         ),
-        plainly=bool(views) and others.isdisjoint(_EVERY) and _NAMED not in reached,
+        plainly=plainly,
         certifies={word for word in words if not _OF_EVENTS.isdisjoint(_sources().get(word, ()))} == _CERTIFIED,
         timed=_TIMED in reached,
-        every_imported=not reached.isdisjoint(_EVERY_IMPORTED),
+        every_imported=not (others if plainly else reached).isdisjoint(_EVERY_IMPORTED),
     )
 
 

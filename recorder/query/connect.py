@@ -972,14 +972,19 @@ class Archive:
     @overload
     def coverage(self, *, to: Polars, **how: Unpack[Typed]) -> pl.DataFrame: ...
     def coverage(self, *, to: Format = "pandas", dtype_backend: Backend = None) -> Frame:
-        """Return the runs of stored ids: pair, first_id, last_id, first_time, last_time, rows.
+        """Return what is stored, and what proves it: pair, first_id, last_id, first_time, last_time, rows, proof.
+
+        A row for each run of ids, whose ``proof`` is "ids"; for each unbroken time of trades without ids from history
+        files, "imported"; and for their candles, "published". The last two have no ids.
 
         >>> archive.coverage()[["pair", "first_id", "last_id", "rows"]]
               pair  first_id  last_id  rows
         0  BTC/USD         1        3     3
         1  ETH/USD         1        1     1
         """
-        return self.sql("FROM coverage ORDER BY pair, first_id", to=to, dtype_backend=dtype_backend)
+        how = self._how(to, dtype_backend)
+        found = self._reader.sql("FROM coverage ORDER BY pair, proof, first_id, first_time", {}, exact=False)
+        return _frame(found, how, nullable=("first_id", "last_id"))
 
     @overload
     def gaps(self, *, to: Pandas = ..., **how: Unpack[Typed]) -> pd.DataFrame: ...

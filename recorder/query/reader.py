@@ -59,7 +59,8 @@ from recorder.query import (
 )
 from recorder.query.arguments import AnyGap, OnGap, Range
 from recorder.query.bars import CANDLE, IDS, BarQuery
-from recorder.query.catalogue import NamedQuery
+from recorder.query.bulk_candles import Uncovered
+from recorder.query.catalogue import NamedQuery, Needs
 from recorder.query.dataframes import WORDS, labelled, owned, together, with_words
 from recorder.query.engine import Engine
 from recorder.query.exchange_candles import CandleQuery
@@ -322,13 +323,14 @@ class Reader:
         if wanted.plainly and self.kept is None:
             only = statement_pairs.pairs(self._engine.tree(text), params)
             if only:
-                return self._ask(lambda: self._moments.take(*only, tables=wanted.tables), answer)
+                of_tables = _confined(only, wanted)
+                return self._ask(lambda: self._moments.take(*only, tables=wanted.tables, of_tables=of_tables), answer)
         if not self.live and not wanted.every and self.kept is None:
             named = self._named(text, params) if wanted.named else ()
             if named or not wanted.named:
                 # A pair may still be unknown: its name may be computed by the statement.
                 with contextlib.suppress(_UnknownPair):
-                    few = partial(self._few, named, wanted.tables, every=wanted.every_imported)
+                    few = partial(self._few, named, wanted)
                     return self._ask(few, partial(answer, of_named=True))
         return self._ask(lambda: self._moments.take(tables=wanted.tables), answer)
 
@@ -340,15 +342,11 @@ class Reader:
             self._engine.pin(moment)
         return moment
 
-    def _few(self, named: Collection[str], tables: Collection[Dataset], *, every: bool) -> Snapshot:
-        """Take a snapshot of these pairs, which includes their footers; with no pairs, it needs none.
-
-        Unless ``every`` file of imported tables is needed, tables by pair have these pairs only.
-        """
+    def _few(self, named: Collection[str], wanted: Needs) -> Snapshot:
+        """Take a snapshot of these pairs, which includes their footers; with no pairs, it needs none."""
         if not named:
-            return self._moments.listed((), tables)
-        of_tables = None if every or any(table.by_pair and not table.imported for table in tables) else named
-        return self._moments.take(*named, tables=tables, of_tables=of_tables)
+            return self._moments.listed((), wanted.tables)
+        return self._moments.take(*named, tables=wanted.tables, of_tables=_confined(named, wanted))
 
     def _named(self, text: str, params: Mapping[str, object]) -> list[str]:
         """Return the pairs whose names appear in a statement or its parameters."""
@@ -446,7 +444,7 @@ class Reader:
             tables = (BULK_TRADES, BULK_OHLC, INSTRUMENTS)
             return self._moments.take(*question.pairs, tables=tables, of_tables=question.pairs)
 
-        def rows(moment: Snapshot) -> tuple[pa.Table, dict[str, list[bulk_candles.Uncovered]]]:
+        def rows(moment: Snapshot) -> tuple[pa.Table, dict[str, list[Uncovered]]]:
             for pair in question.pairs:
                 _check_pair(moment, pair)
                 if not moment.runs.get(pair) and pair not in self._imported():
@@ -455,8 +453,7 @@ class Reader:
             self._compare(path for table in (BULK_TRADES, BULK_OHLC) for path in _listed(moment, table))
             self._compare(path for path in moment.files if path not in moment.refused)
             each = [self._bulk_bars(question, pair, timeframe) for pair in question.pairs]
-            uncovered = partial(bulk_candles.uncovered, self._engine, timeframe=timeframe, limits=question.limits)
-            lacking = {pair: uncovered(pair) for pair in question.pairs}
+            lacking = {pair: self._uncovered(question, pair, timeframe) for pair in question.pairs}
             return pa.concat_tables(each).unify_dictionaries(), lacking
 
         found, lacking = self._ask(take, rows)
@@ -468,6 +465,10 @@ class Reader:
     def _bulk_bars(self, question: TradeQuery, pair: str, timeframe: str) -> pa.Table:
         found = bulk_candles.rows(self._engine, pair, timeframe, question.limits, exact=question.exact)
         return bulk_candles.nulled(found) if question.on_gap == "null" else found
+
+    def _uncovered(self, question: TradeQuery, pair: str, timeframe: str) -> list[Uncovered]:
+        known = self._engine.fetch(bulk_candles.KNOWN, {"pair": pair, "timeframe": timeframe}).to_pylist()
+        return bulk_candles.uncovered(known, timeframe, question.limits)
 
     def _imported(self) -> set[str]:
         """Return the pairs that have rows of history files without ids."""
@@ -920,6 +921,12 @@ def _said_of(rows: pa.Table, begins: Mapping[str, int]) -> list[str]:
     missing = rows["missing_trades"] if "missing_trades" in rows.column_names else None
     said = [_MAY_MISS] if missing is not None and (pc.max(missing).as_py() or 0) > 0 else []
     return [*said, id_runs.late(begins)] if begins else said
+
+
+def _confined(pairs: Collection[str], wanted: Needs) -> Collection[str] | None:
+    """Return the pairs of which a statement needs the tables that are split by pair; None if it may be of any."""
+    every = wanted.every_imported or any(table.by_pair and not table.imported for table in wanted.tables)
+    return None if every else pairs
 
 
 def _check_pair(moment: Snapshot, pair: str) -> None:

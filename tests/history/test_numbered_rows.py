@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from recorder.history.numbered_rows import CLASSIC, OHLCVT, LineFormat, Odd, count_lines, read_ahead
 from recorder.kraken.history_files import OddLine, candle_of, classic_of, text_lines
-from tests.history.test_columns import NUMBERS
+from tests.history.numbers import NUMBERS
 
 TIMES = st.sampled_from(["1672531436", "1672531471", "0", "-1", "1672531436.5", "253402300800", "1e9", "0x10", ""])
 VOLUMES = st.one_of(

@@ -212,3 +212,28 @@ def test_a_frame_says_how_many_bars_are_from_where(archive: recorder.Archive) ->
     assert list(frame["origin"].cat.categories) == ["trades", "bulk_trades", "bulk_ohlc"]
     empty = archive.candles(PAIR, "1h", "2019-01-01", "2019-01-02", bulk=True)
     assert dict(empty.dtypes) == dict(frame.dtypes)
+
+
+def test_what_differs_is_classified(tmp_path: Path) -> None:
+    begins = bars(TAPE, 3_600)
+    quarter = 1_585_699_200 // 3_600 - 1
+    lines = printed(60, *PRINTED).splitlines()
+    numbers = [int(line.partition(",")[0]) // 3_600 for line in lines]
+    after = [number for number in numbers if number * 3_600 > TAPE[CLASSIC[0]].second]
+    altered, dropped = after[5], after[9]
+    kept = {number: line for number, line in zip(numbers, lines, strict=True) if number not in {dropped, quarter}}
+    kept[altered] = kept[altered].rpartition(",")[0] + ",9"
+    text = "\n".join(kept.values())
+    classic = "".join(f"{row.second},{row.price},{row.qty:f}\n" for row in TAPE[slice(*CLASSIC)])
+    with recorder.connect(build(tmp_path, [("AB.csv", classic), ("AB_60.csv", text)])) as opened:
+        found = opened.query("bulk_audit", pair=PAIR, timeframe="1h", to="arrow").to_pylist()
+        proofs = opened.sql("SELECT proof, count(*) AS n FROM coverage GROUP BY proof ORDER BY proof", to="arrow")
+        frame = opened.coverage()
+    verdicts = {int(row["time"].timestamp()) // 3_600: (row["verdict"], row["differing"]) for row in found}
+    assert verdicts[altered] == ("differs", ["count"])
+    assert verdicts[dropped][0] == "missing bulk"
+    assert (quarter not in begins) or verdicts[quarter][0] == "seam"
+    assert {verdict for verdict, _ in verdicts.values()} <= {"equal", "incomplete", "differs", "missing bulk", "seam"}
+    assert proofs.to_pylist() == [{"proof": name, "n": 1} for name in ("ids", "imported", "published")]
+    assert frame["proof"].tolist() == ["ids", "imported", "published"]
+    assert str(frame["first_id"].dtype) == "Int64"
