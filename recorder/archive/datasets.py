@@ -58,6 +58,9 @@ class Dataset:
     ``noun`` is what reports call the rows. A table ``added_later`` is lacking where only an earlier release recorded;
     readers take it for empty. ``merged_by`` are the first columns of ``order``, by which `recorder merge`
     tells whether a row of another archive is stored here; a table without any is not merged by this rule.
+
+    An ``imported`` table comes from history files and from no journal. Each of its folders has one file, which an
+    import replaces as a whole, and whose footer says which rows of which member it holds; nothing else merges it.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Dataset:
     noun: str = field(default="rows", compare=False)
     added_later: bool = field(default=False, compare=False)
     merged_by: tuple[str, ...] = field(default=(), compare=False)
+    imported: bool = field(default=False, compare=False)
 
     @property
     def by_pair(self) -> bool:
@@ -86,7 +90,7 @@ class Dataset:
 
     def comes_from(self, journal: str) -> bool:
         """Return whether a drain of this journal may write rows of the table."""
-        return self.journal is None or self.journal == journal
+        return not self.imported and (self.journal is None or self.journal == journal)
 
     def period_of(self, moment: date) -> str | None:
         """Return the name of the period of a UTC time or day; None if the table has no periods.
@@ -210,7 +214,47 @@ QUOTE_SESSIONS: Final = Dataset(
     fold=session_parts.joined,
 )
 
-DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS, QUOTES, QUOTE_SESSIONS)
+_IMPORT_AGAIN: Final = "move it out of the archive, and import the history files of its pair again"
+BULK_TRADES: Final = Dataset(
+    "bulk_trades",
+    schema.BULK_TRADES,
+    schema.bulk_trades_table,
+    order=("time", "row"),
+    time="time",
+    remedy=_IMPORT_AGAIN,
+    encodings={"time": "delta", "row": "delta", "price": "words", "member": "words"},
+    partition="pair",
+    period="year",
+    journal=None,
+    noun="trades of history files",
+    added_later=True,
+    imported=True,
+)
+BULK_OHLC: Final = Dataset(
+    "bulk_ohlc",
+    schema.BULK_OHLC,
+    schema.bulk_ohlc_table,
+    order=("timeframe", "time"),
+    time="time",
+    remedy=_IMPORT_AGAIN,
+    encodings={
+        "timeframe": "words",
+        "time": "delta",
+        "open": "words",
+        "close": "words",
+        "count": "delta",
+        "member": "words",
+        "row": "delta",
+    },
+    partition="pair",
+    period="year",
+    journal=None,
+    noun="candles of history files",
+    added_later=True,
+    imported=True,
+)
+
+DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS, QUOTES, QUOTE_SESSIONS, BULK_TRADES, BULK_OHLC)
 BY_NAME: Final[Mapping[str, Dataset]] = {dataset.name: dataset for dataset in DATASETS}
 WITHOUT_IDS: Final = tuple(dataset for dataset in DATASETS if not dataset.has_ids)
 

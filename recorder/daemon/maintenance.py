@@ -68,7 +68,7 @@ class Maintenance:
         keep_rows_s: float | None = None,
     ) -> None:
         self._journal = of
-        self._datasets = [one for one in DATASETS if (one.journal or MAIN_JOURNAL) == of]
+        self._datasets = [one for one in DATASETS if (one.journal or MAIN_JOURNAL) == of and not one.imported]
         self._quarantined = quarantined
         self._clock = context.clock
         self._metrics = context.metrics
