@@ -258,14 +258,14 @@ class Needs:
     plainly: bool = False
     certifies: bool = False
     timed: bool = False
-    every_imported: bool = True
+    every_imported: bool = False
 
 
 def needs(statement: str) -> Needs:
     """Return what a statement over the views and macros of recorder.connect() may need."""
     words = set(_WORD.findall(statement.lower()))
     if not words.isdisjoint(_HIDING):
-        return Needs(every=True, named=True, tables=WITHOUT_IDS, timed=True)
+        return Needs(every=True, named=True, tables=WITHOUT_IDS, timed=True, every_imported=True)
     views = words & statement_pairs.VIEWS
     others = _reached(words - views)
     reached = others | _reached(views)

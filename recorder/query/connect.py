@@ -259,7 +259,7 @@ class Archive:
         time
         2025-11-10 12:00:00+00:00  101.0     3.0      3
         >>> archive.query()["query"].tolist()[:3]
-        ['candle_audit', 'certificates', 'correlation']
+        ['bulk_audit', 'candle_audit', 'certificates']
         """
         how = self._how(to, dtype_backend, index)
         if name is None:

@@ -20,7 +20,7 @@ from recorder.archive.bulk_trades import BulkTrades
 from recorder.archive.datasets import BULK_TRADES, Branch
 from recorder.archive.imported_files import Prefer
 from recorder.archive.imported_history import Day, History
-from recorder.archive.layout import Layout
+from recorder.archive.layout import Layout, digest_in, new_name
 from recorder.archive.parquet import OpenFile
 from recorder.archive.trades import TradeArchive
 from recorder.disk import Disk, Room
@@ -217,7 +217,7 @@ def test_a_file_beside_another_is_refused_with_what_to_do(tmp_path: Path) -> Non
     data, member = tmp_path / "data", entry(tmp_path / "AB.csv", tape(50, 1))
     imported(data, member)
     (file,) = data.glob("bulk_trades/pair=A*/*/*")
-    shutil.copy(file, file.with_name("copy.parquet"))
+    shutil.copy(file, file.with_name(new_name(2019, 2019, digest_in(file.name) or "")))
     with pytest.raises(UnsoundFile, match=r"lies beside .*move one of the two"):
         imported(data, member)
     assert [found.problem.partition(" ")[0] for found in verify_tables.findings(Layout(data))] == ["lies"]
@@ -235,7 +235,7 @@ def test_a_full_disk_ends_it_before_the_next_year(tmp_path: Path) -> None:
     assert sorted(histories(tmp_path / "data")) == [2019, 2020]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_each_day_is_of_one_member_and_no_other_member_has_more_of_it(tmp_path: Path, seed: int) -> None:
     """Whatever overlaps, in any order, and however often the process is killed on the way."""
     chance = random.Random(seed)
@@ -282,7 +282,9 @@ def test_a_power_cut_at_any_call_leaves_each_year_before_or_after_a_member(tmp_p
     assert complete == by_day(rows)
     years = {day.year for day in complete}
     checked = []
-    for cut_at in range(1, len(counting.calls) + 1):
+    # Without a swap, only what replaces it is different.
+    begins = 1 if can_swap else min(at for at, call in enumerate(counting.calls, 1) if "aside" in call)
+    for cut_at in range(begins, len(counting.calls) + 1):
         data = shutil.copytree(tmp_path / "before", tmp_path / "now")
         disk = PowerCut(data, cut_at=cut_at, can_swap=can_swap)
         names = itertools.count(1 << 40)
@@ -304,4 +306,4 @@ def test_a_power_cut_at_any_call_leaves_each_year_before_or_after_a_member(tmp_p
             assert stored(after, verified=False) == complete
             shutil.rmtree(after)
         shutil.rmtree(data)
-    assert len(checked) > len(counting.calls) / 3, "hardly any state differed: is the model at work?"
+    assert len(checked) > (len(counting.calls) - begins) / 3, "hardly any state differed: is the model at work?"

@@ -23,6 +23,8 @@ from recorder.history.contents import Entry
 from recorder.history.members import Member
 from recorder.kraken.history_files import Detected, member_name
 from recorder.kraken.history_files import Layout as Lines
+from recorder.query import candle_plot
+from recorder.query.arguments import Range
 from tests.archives import writing
 from tests.powercut import Unsynced
 
@@ -237,3 +239,14 @@ def test_what_differs_is_classified(tmp_path: Path) -> None:
     assert proofs.to_pylist() == [{"proof": name, "n": 1} for name in ("ids", "imported", "published")]
     assert frame["proof"].tolist() == ["ids", "imported", "published"]
     assert str(frame["first_id"].dtype) == "Int64"
+
+
+def test_charts_are_shaded_by_source(archive: recorder.Archive) -> None:
+    bands = candle_plot.source(archive, PAIR, "1h", Range(None, None), bulk=True).chart().bands
+    assert [band.kind for band in bands] == ["published", "imported", "missing"]
+    ends = [(band.from_us, band.until_us) for band in bands]
+    frame = archive.candles(PAIR, "1h", bulk=True, on_gap="ignore")
+    begins = [frame.loc[frame["origin"] == origin, "time"].min() for origin in ("bulk_ohlc", "bulk_trades")]
+    assert [band_from for band_from, _ in ends[:2]] == [int(begin.timestamp()) * 1_000_000 for begin in begins]
+    assert ends[0][1] is not None
+    assert ends[0][1] < int(begins[1].timestamp()) * 1_000_000
