@@ -436,16 +436,25 @@ def _put(content: pa.Buffer, path: Path, disk: Disk, staged_in: Path) -> None:
 
 
 def write_stream(
-    rows: Iterable[pa.Table], columns: pa.Schema, footer: Footer, folder: Path, disk: Disk, *, named: tuple[int, int]
+    rows: Iterable[pa.Table],
+    columns: pa.Schema,
+    footer: Footer,
+    folder: Path,
+    disk: Disk,
+    *,
+    named: tuple[int, int],
+    level: int = MERGED_LEVEL,
+    completed: Callable[[Footer], Footer] = lambda footer: footer,
 ) -> Path:
     """Write merged rows as one new file, named as by :func:`write_new`; its content is synced, its name is not.
 
-    Memory use is bounded by a few row groups.
+    ``completed`` adds to the footer what is known only once all rows have been taken. Memory use is bounded by a few
+    row groups.
     """
-    with GrowingFile(folder / _UNNAMED, columns, footer.table, disk, level=MERGED_LEVEL) as file:
+    with GrowingFile(folder / _UNNAMED, columns, footer.table, disk, level=level) as file:
         for part in rows:
             file.add(part)
-        digest = file.finish(footer)
+        digest = file.finish(completed(footer))
     path = folder / new_name(*named, digest)
     disk.rename(file.path, path)
     return path

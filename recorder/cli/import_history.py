@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, 
 from recorder import config
 from recorder import disk as rim
 from recorder.archive import open_archive
+from recorder.archive.imported_files import Prefer
 from recorder.archive.layout import Layout
 from recorder.archive.load_ledger import DAMAGE
 from recorder.archive.quarantine import Quarantine
@@ -33,8 +34,7 @@ from recorder.disk import Disk
 from recorder.errors import ExchangeError, UnreadableFile, UsageError
 from recorder.history import join as between
 from recorder.history import listed_names
-from recorder.history.contents import Contents, Entry, look_inside
-from recorder.history.importers import IMPORTED
+from recorder.history.contents import Contents, look_inside
 from recorder.history.job import ImportJob
 from recorder.history.listed_names import ListedNames
 from recorder.history.members import Member, find
@@ -59,6 +59,10 @@ def import_history(
             "--as", metavar="NAME=PAIR", help="The pair of a file name that no listing knows: XBTUSD=BTC/USD."
         ),
     ] = None,
+    prefer: Annotated[
+        Prefer | None,
+        typer.Option(help="Where days or candles without ids differ: keep the held ones, or take the new."),
+    ] = None,
     join: Annotated[
         bool, typer.Option("--join", help="Make what is missing from the imported trades on gaps, to be fetched.")
     ] = False,
@@ -69,12 +73,13 @@ def import_history(
         Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
     ] = None,
 ) -> None:
-    """Add Kraken's quarterly files of trades to the archive: each trade exactly once, beside a recorder if need be.
+    """Add Kraken's history files to the archive: each row exactly once, beside a recorder if need be.
 
-    It says what is inside before it reads, and unpacks nothing. Rows that are stored already are compared and never
-    overwritten. What lies between imported trades and recorded ones is history: it is not fetched unless you ask for
-    it, with --join. Files of the older layout without ids, and candles, are listed and left out. Exit code 1 if rows
-    differ, or a file is refused. It can be stopped at any time: the next call goes on, and skips what is done.
+    It says what is inside before it reads, and unpacks nothing. Trades with ids become trades like all others; those
+    without ids, and candles, have tables of their own, bulk_trades and bulk_ohlc. Rows that are stored already are
+    compared and not overwritten, unless --prefer new asks for it. What lies between imported trades and recorded ones
+    is history: it is not fetched unless you ask for it, with --join. Exit code 1 if rows differ, or a file is refused.
+    It can be stopped at any time: the next call goes on, and skips what is done.
     """
     settings = config.load(config_file)
     layout = Layout((data or settings.archive.path).resolve())
@@ -83,17 +88,16 @@ def import_history(
     inside.keep(pair or ())
     if not as_json:
         import_report.print_inside(inside)
-    wanted = [one for one in inside.members if one.detected.layout in IMPORTED]
-    if dry_run or not wanted:
+    if dry_run or not inside.members:
         _finish(inside, None, [], as_json=as_json, dry_run=dry_run)
         return
     process_setup.as_owner(layout.data)
     process_setup.prepare()
     in_use = f"another import into {layout.data} is under way: wait for its end"
     with open_archive.opened(layout, Disk(), alone=layout.locks / "import.lock", in_use=in_use) as archive:
-        job = ImportJob(archive, room=functools.partial(rim.room, layout.data))
+        job = ImportJob(archive, room=functools.partial(rim.room, layout.data), prefer=prefer)
         with on_interrupt(functools.partial(_kept, job)):
-            _import(job, wanted, inside)
+            _import(job, inside)
             _finish(inside, job, _apart(archive, job, join=join), as_json=as_json, dry_run=dry_run)
 
 
@@ -127,11 +131,11 @@ async def _listed(settings: Config, layout: Layout) -> ListedNames:
     return listed_names.of(one for listed in reading.listings for one in listed.entries)
 
 
-def _import(job: ImportJob, wanted: Sequence[Entry], inside: Contents) -> None:
+def _import(job: ImportJob, inside: Contents) -> None:
     with _bar() as bar, contextlib.ExitStack() as at_end:
         at_end.callback(job.note)
-        task = bar.add_task("", total=sum(one.member.size for one in wanted))
-        for one in wanted:
+        task = bar.add_task("", total=sum(one.member.size for one in inside.members))
+        for one in inside.members:
             bar.update(task, description=one.pair)
             try:
                 job.member(one, functools.partial(bar.advance, task))

@@ -15,7 +15,6 @@ from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import counted
 from recorder.history.contents import Contents, Entry
 from recorder.history.finished import Note
-from recorder.history.importers import IMPORTED
 from recorder.history.results import Examples, MemberResult
 from recorder.kraken import rest_api
 from recorder.kraken.history_files import TIMEFRAMES
@@ -49,12 +48,9 @@ def print_inside(inside: Contents) -> None:
         begins = "" if one.begins_us is None else iso(one.begins_us)[: len("2025-11-10")]
         table.add_row(text(pair), one.layout, begins, f"{one.rows:,}", text(str(one.member)))
     Screen().print_table(table)
-    rows = sum(one.rows for one in inside.members if one.detected.layout in IMPORTED)
-    left = sum(1 for one in inside.members if one.detected.layout not in IMPORTED)
+    rows = sum(one.rows for one in inside.members)
     minutes = max(1, round(rows / ROWS_PER_S / _MINUTE_S))
-    echo(f"about {rows:,} trades with ids to import: some {counted(minutes, 'minute')}")
-    if left:
-        echo(f"{counted(left, 'file')} of trades without ids, or of candles: this release does not import them")
+    echo(f"about {rows:,} rows to import: some {counted(minutes, 'minute')}")
     for name, why in inside.left:
         echo(f"{name} is left out: {why}")
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
+from recorder.archive.imported_files import Prefer
 from recorder.archive.trades import TradeArchive
+from recorder.core.plausibility import AHEAD_US, EARLIEST_US
 from recorder.disk import Room
+from recorder.history.candle_import import CandleImport
+from recorder.history.classic_import import ClassicImport
 from recorder.history.contents import Entry
 from recorder.history.members import Digest
 from recorder.history.results import MemberResult
@@ -38,10 +42,17 @@ class Importer(Protocol):
         ...
 
 
-IMPORTED: Final = frozenset({Layout.TRADES})
-"""The layouts that are imported; members of others are listed and left out."""
+def importers(
+    archive: TradeArchive, *, room: Callable[[], Room], now_us: int, prefer: Prefer | None = None
+) -> Mapping[Layout, Importer]:
+    """Return the importer of each of these layouts.
 
-
-def importers(archive: TradeArchive, *, room: Callable[[], Room]) -> Mapping[Layout, Importer]:
-    """Return the importer of each of these layouts. ``room`` measures the archive's disk before a file is written."""
-    return {Layout.TRADES: TradeImport(archive, room=room)}
+    ``room`` measures the archive's disk before a file is written. ``now_us`` is the time (µs since 1970 UTC), which no
+    row can be far beyond. ``prefer`` decides where members without ids differ.
+    """
+    possible = EARLIEST_US, now_us + AHEAD_US
+    return {
+        Layout.TRADES: TradeImport(archive, room=room),
+        Layout.CLASSIC: ClassicImport(archive, room=room, possible=possible, prefer=prefer),
+        Layout.OHLCVT: CandleImport(archive, room=room, possible=possible, prefer=prefer),
+    }

@@ -9,6 +9,7 @@ from typing import Any, Final
 from recorder.archive.compaction import compact_segments
 from recorder.archive.datasets import EVENTS, Branch
 from recorder.archive.event_rows import event
+from recorder.archive.imported_files import Prefer
 from recorder.archive.segment_tables import Segments
 from recorder.archive.trades import TradeArchive
 from recorder.clock import SystemClock
@@ -27,14 +28,14 @@ NOTED_BYTES: Final = 64 << 20
 class ImportJob:
     """Imports members into ``archive``; :meth:`note` must follow the last one, whatever ended it.
 
-    ``room`` measures the archive's disk. ``results`` are those of members that were imported, and ``earlier`` the notes
-    of those that were before and still are; both in the order of the calls.
+    ``room`` measures the archive's disk; ``prefer`` decides where members differ. ``results`` are those of members that
+    were imported, and ``earlier`` the notes of those that were before and still are; both in the order of the calls.
     """
 
-    def __init__(self, archive: TradeArchive, *, room: Callable[[], Room]) -> None:
+    def __init__(self, archive: TradeArchive, *, room: Callable[[], Room], prefer: Prefer | None = None) -> None:
         self.results: dict[Entry, MemberResult] = {}
         self.earlier: dict[Entry, Note] = {}
-        self._importers = importers(archive, room=room)
+        self._importers = importers(archive, room=room, now_us=SystemClock().wall_ns() // 1000, prefer=prefer)
         self._segments = Segments(archive.layout, archive.disk, staging=archive.staging)
         self._finished = Finished(archive.layout)
         self._events: list[Event] = []

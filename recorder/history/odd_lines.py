@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from recorder.archive.quarantine import Quarantine, QuarantinedRow, Reason
@@ -28,9 +28,13 @@ class OddLines:
 
     def add(self, odd: Sequence[OddText], block: bytes, lines: int, counted: Examples) -> None:
         """Set lines of a ``block`` aside, which begins after so many ``lines`` of the member. Raises DiskError."""
+        self.add_placed(((lines + 1 + line_ends(block[:at]), line, why) for at, line, why in odd), counted)
+
+    def add_placed(self, odd: Iterable[tuple[int, bytes, str]], counted: Examples) -> None:
+        """Set lines aside that come with their numbers in the member. Raises DiskError."""
         kept: list[QuarantinedRow] = []
-        for at, line, why in odd:
-            place = f"line {lines + 1 + line_ends(block[:at])}"
+        for number, line, why in odd:
+            place = f"line {number}"
             if counted.count < KEPT_LINES:
                 sentence = f"{place} of {self._name}: {why}"
                 kept.append(QuarantinedRow(self._received_ns, Reason.HISTORY, line, self._pair, why=sentence))

@@ -11,6 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import typer
 from msgspec import structs
@@ -273,7 +275,8 @@ def test_no_defect_that_can_be_read_costs_a_row(
     report = json.loads(capsys.readouterr().out)
     for pair, tape in tapes.items():
         assert stored(data, pair) == truth(tape, Span(1, ROWS))
-        (result,) = (one["result"] for one in report["members"] if one["pair"] == pair and one["result"])
+        with_ids = (one for one in report["members"] if one["pair"] == pair and one["layout"] == "trades")
+        (result,) = (one["result"] for one in with_ids if one["result"])
         assert (result["rows"], result["added"], result["compared"]) == (ROWS + 30, ROWS, 30)
         assert [said[:8] for said in result["odd"]["first"]] == ["line 1, ", f"line {2 + (ROWS + 30) // 2}"[:8]]
     assert {one["file"].rpartition("/")[2] for one in report["refused"]} == {"STRANGE.csv", "MONAUSD.csv"}
@@ -283,6 +286,30 @@ def test_no_defect_that_can_be_read_costs_a_row(
     assert {timeframe for layout, timeframe in layouts if layout == "ohlcvt"} == {*lines.TIMEFRAMES.values()}
     assert run(tmp_path, data=data, said=[*NAMES, "MONAUSD=MONA/USD"]) == 1
     assert stored(data, "MONA/USD") == [structs.replace(one, pair="MONA/USD") for one in truth(tapes["BTC/USD"], IDS)]
+
+
+def test_trades_without_ids_and_candles_come_digit_by_digit(tmp_path: Path, bitcoin: Tape) -> None:
+    rows, data = list(bitcoin.rows(IDS)), tmp_path / "data"
+    history_files.write({"BTC/USD": bitcoin}, tmp_path / "in")
+    assert run(tmp_path / "in", data=data) == 0
+    trades = pq.read_table(data / "bulk_trades" / "pair=BTC%2FUSD", partitioning=None)
+    exact = [
+        (Decimal(price).scaleb(-bitcoin.price_digits), Decimal(qty).scaleb(-bitcoin.qty_digits))
+        for _, _, price, qty, _ in rows
+    ]
+    assert trades["row"].to_pylist() == list(range(1, ROWS + 1))
+    assert list(zip(trades["price"].to_pylist(), trades["qty"].to_pylist(), strict=True)) == exact
+    assert [time.timestamp() for time in trades["time"].to_pylist()] == [time_ns // 10**9 for _, time_ns, *_ in rows]
+    candles = pq.read_table(data / "bulk_ohlc" / "pair=BTC%2FUSD", partitioning=None)
+    for minutes, timeframe in lines.TIMEFRAMES.items():
+        printed = history_files.ohlcvt(bitcoin, IDS, minutes).decode().splitlines()
+        found = candles.filter(pc.equal(candles["timeframe"], timeframe)).to_pylist()
+        assert [row["row"] for row in found] == list(range(1, len(printed) + 1))
+        for row, line in zip(found, printed, strict=True):
+            said = lines.candle_of(line)
+            assert (row["time"].timestamp(), *(row[name] for name in said._fields[1:-1]), row["count"]) == tuple(said)
+    assert run(tmp_path / "in", data=data) == 0
+    assert pq.read_table(data / "bulk_ohlc" / "pair=BTC%2FUSD", partitioning=None).equals(candles)
 
 
 def test_defects_of_content_are_found_and_of_the_zip_refused(

@@ -9,34 +9,8 @@ from recorder.archive import read_trades as archived
 from recorder.archive.schema import TRADES, trades_table
 from recorder.history import columns
 from recorder.kraken.history_files import OddLine, text_lines, trade_of
+from tests.history.numbers import NUMBERS
 
-NUMBERS = st.one_of(
-    st.decimals(0, 10**17, places=12).map(lambda number: f"{number:f}"),
-    st.decimals(0, 10**4, places=8).map(str),
-    st.sampled_from(
-        [
-            "",
-            "0",
-            ".5",
-            "5.",
-            ".",
-            "+1",
-            "-1",
-            "-0",
-            "1e-05",
-            "1E3",
-            "1e30",
-            "1e400",
-            "nan",
-            "0x10",
-            "1_0",
-            "1.0000000000000",
-            "0.0000000000001",
-            "0.000000001",
-        ]
-    ),
-    st.sampled_from([" 1", "1\t", "9999999999999999.9", "99999999999999999.1", "1" * 40]),
-)
 TIMES = st.one_of(
     st.decimals(10**9, 2 * 10**9, places=6).map(str),
     st.decimals(10**9, 10**12, places=10).map(str),
