@@ -38,6 +38,8 @@ SCHEMA_FILE: Final = "schema.parquet"
 """The name of that file."""
 MARKET_JOURNAL: Final = "journal_market"
 """The journal of what comes many times as often as trades, and must never delay them."""
+BOOKS_JOURNAL: Final = "journal_books"
+"""The journal of books, which come several times as often again: its segments are large and seldom drained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +211,65 @@ QUOTE_SESSIONS: Final = Dataset(
     added_later=True,
     fold=session_parts.joined,
 )
+BOOK: Final = Dataset(
+    "book",
+    schema.BOOK,
+    schema.book_table,
+    order=("session", "message", "position"),
+    time="received",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then its messages "
+    "are lost, which nobody can fetch again, and no book is verified from there to the next checkpoint",
+    encodings={
+        "time": "delta",
+        "received": "delta",
+        "session": "words",
+        "message": "delta",
+        "position": "delta",
+        "kind": "words",
+        "side": "words",
+        "price": "words",
+    },
+    partition="pair",
+    period="date",
+    stamp="received",
+    journal=BOOKS_JOURNAL,
+    noun="rows of books",
+    added_later=True,
+)
+BOOK_SESSIONS: Final = Dataset(
+    "book_sessions",
+    schema.BOOK_SESSIONS,
+    schema.book_sessions_table,
+    order=("pair", "session", "seen"),
+    time="seen",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then the rows of its "
+    "sessions remain, and none of their books is verified",
+    encodings={
+        "pair": "words",
+        "session": "delta",
+        "first_message": "delta",
+        "last_message": "delta",
+        "messages": "delta",
+        "verified": "delta",
+        "mismatches": "words",
+        "first_received": "delta",
+        "last_received": "delta",
+        "depth": "words",
+        "price_digits": "words",
+        "qty_digits": "words",
+        "ended": "delta",
+        "end_reason": "words",
+        "seen": "delta",
+    },
+    period="year",
+    stamp="seen",
+    journal=BOOKS_JOURNAL,
+    noun="sessions of books",
+    added_later=True,
+    fold=session_parts.joined_books,
+)
 
-DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS, QUOTES, QUOTE_SESSIONS)
+DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS, QUOTES, QUOTE_SESSIONS, BOOK, BOOK_SESSIONS)
 BY_NAME: Final[Mapping[str, Dataset]] = {dataset.name: dataset for dataset in DATASETS}
 WITHOUT_IDS: Final = tuple(dataset for dataset in DATASETS if not dataset.has_ids)
 

@@ -23,7 +23,8 @@ class BookMessage(msgspec.Struct, frozen=True, gc=False):
     """One row of a book frame: the whole book of ``pair`` if it ``begins`` a subscription, or else changes.
 
     ``bids`` and ``asks`` are in the row's order: a price may come several times, and the last counts. ``checksum`` is
-    the exchange's, of the state after them. ``time_us`` is the exchange's, in µs since 1970 UTC, if the row has one.
+    the exchange's, of the state after them. ``time_us`` is the exchange's, in µs since 1970 UTC, and ``stamp`` the same
+    as it came; both are None if the row has none.
     """
 
     pair: str
@@ -32,6 +33,7 @@ class BookMessage(msgspec.Struct, frozen=True, gc=False):
     asks: list[PriceQty]
     checksum: int
     time_us: int | None
+    stamp: str | None
 
 
 def messages(frame: bytes) -> list[BookMessage]:
@@ -83,6 +85,7 @@ def _message(entry: wire.BookEntry, *, begins: bool) -> BookMessage:
         [(bytes(level.price), bytes(level.qty)) for level in entry.asks],
         entry.checksum,
         None if entry.timestamp is None else timestamps.micros(entry.timestamp),
+        entry.timestamp,
     )
 
 

@@ -28,6 +28,7 @@ def test_a_row_is_read_as_text() -> None:
             [(b"63502.0", b"1e5")],
             7,
             timestamps.micros(STAMP),
+            STAMP,
         )
     ]
     assert book_frames.messages(frame(kind="snapshot"))[0].begins
