@@ -20,7 +20,6 @@ import structlog
 
 from recorder.archive import load_ledger, open_archive, quarantine, read_trades
 from recorder.archive.check_readable import Guard
-from recorder.archive.datasets import MARKET_JOURNAL
 from recorder.archive.file_faults import diagnose
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.layout import Layout
@@ -50,7 +49,7 @@ from recorder.daemon.disk_space import DiskSpaceWatch
 from recorder.daemon.heartbeat import Heartbeat, Parts
 from recorder.daemon.maintenance import ROUND_S as UPKEEP_S
 from recorder.daemon.maintenance import Maintenance
-from recorder.daemon.market_process import MarketProcess
+from recorder.daemon.market_process import MarketProcess, leaves_work
 from recorder.daemon.reconcile_with_disk import Reconcile
 from recorder.daemon.report_disk_usage import DiskUsage
 from recorder.daemon.status_line import StatusLine
@@ -64,7 +63,6 @@ from recorder.ingest.quarantined_pairs import HealthyPairs, QuarantinedPairs, pa
 from recorder.ingest.renumbered_pairs import RenumberedPairs
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.journal.live_read import has_lines
 from recorder.kraken import records
 from recorder.kraken.channels import TRADES
 from recorder.net.http import Http, client_session, proxy_for
@@ -319,9 +317,7 @@ class _Run:
             round_s=intervals.maintenance_s,
             quarantined=foundation.quarantined,
         )
-        self._market = market = MarketProcess(
-            config, context, leftovers=functools.partial(has_lines, archive.layout.journal_dir(MARKET_JOURNAL))
-        )
+        self._market = market = MarketProcess(config, context, has_work=functools.partial(leaves_work, archive.layout))
         heartbeat.watch_quotes(lambda: market.about)
 
         def spare(waits: bool) -> None:  # noqa: FBT001 -- the watch's own word

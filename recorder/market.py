@@ -23,7 +23,7 @@ import aiohttp
 import structlog
 
 from recorder.archive import open_archive
-from recorder.archive.datasets import MARKET_JOURNAL
+from recorder.archive.datasets import MARKET_JOURNAL, QUOTE_SESSIONS, QUOTES, Dataset, written_by
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.layout import Layout
 from recorder.archive.segment_tables import SegmentTables, highest
@@ -47,8 +47,7 @@ from recorder.ingest.drain import Drainer
 from recorder.ingest.drain_schedule import DrainSchedule
 from recorder.ingest.parked_ids import ParkedIds
 from recorder.journal.journal import Journal
-from recorder.kraken import rest_api
-from recorder.kraken.channels import QUOTES
+from recorder.kraken import channels, rest_api
 from recorder.net.http import Http, HttpAnswer, client_session, proxy_for
 from recorder.net.rate_limit import AttemptLimit, SharedRateLimit
 from recorder.net.websocket import dial
@@ -67,6 +66,8 @@ THREADS: Final = 4
 """One blocking thread each for journal, drain, upkeep and forecast."""
 FORECAST_S: Final = 10.0
 """Recording begins after this time in any case."""
+CONFIRM_S: Final = 60.0
+"""Files are maintained after this time in any case; then no row is old enough to be removed."""
 STATE_S: Final = 5.0
 """Interval of states: a scraper of the recorder's metrics looks every 15 s or so."""
 
@@ -97,7 +98,8 @@ async def record(
 ) -> None:
     """Record quotes until ``stop`` is requested, with each configuration of ``changes`` from when it comes.
 
-    Without pairs, only what an earlier run has left in the journal is archived. Raises ConfigError (a pair does not
+    Without pairs, what an earlier run has left in the journal is archived, and the files are maintained once.
+    Raises ConfigError (a pair does not
     exist), ArchiveInUse, DiskError, StorageError; what was recorded is on disk then.
     """
     clock, disk = clock or SystemClock(), disk or Disk()
@@ -109,6 +111,7 @@ async def record(
             disk,
             alone=layout.journal_lock(MARKET_JOURNAL),
             in_use=f"another process records quotes into {layout.data}",
+            tables=written_by(MARKET_JOURNAL),
         ) as archive,
         contextlib.ExitStack() as opened,
     ):
@@ -204,9 +207,10 @@ class _Run:
             keep_s=config.journal.keep,
             now_s=vouched.now_s,
             of=MARKET_JOURNAL,
-            keep_rows_s=config.quotes.keep,
+            keep_rows_s=_kept(config),
         )
-        channel = replace(QUOTES, params={**QUOTES.params, **config.exchange.subscribe_params})
+        channel = channels.QUOTES
+        channel = replace(channel, params={**channel.params, **config.exchange.subscribe_params})
         self._connections = Connections(
             pair_list.instruments,
             lambda: dial(client, config.exchange.ws_url),
@@ -232,6 +236,8 @@ class _Run:
             try:
                 if self._config.quotes.pairs:
                     await self._record(group, changes)
+                else:
+                    await self._maintain_once(group)
             except ConfigError as error:  # raised below, so that it is not wrapped in an exception group
                 mistake = error
             committing.cancel()
@@ -242,6 +248,20 @@ class _Run:
             draining.cancel()
         if mistake is not None:
             raise mistake
+
+    async def _maintain_once(self, group: asyncio.TaskGroup) -> None:
+        """Maintain the files, unless a stop is requested before."""
+        if any(_kept(self._config).values()):
+            await first_of(self._confirm_time(), self._clock.sleep(CONFIRM_S), self._stop.requested.wait())
+        maintaining = group.create_task(self._maintenance.round())
+        await first_of(asyncio.wait([maintaining]), self._stop.requested.wait())
+        maintaining.cancel()
+        await asyncio.wait([maintaining])
+
+    async def _confirm_time(self) -> None:
+        """Make a request, whose answer confirms what time it is: without that nothing is old."""
+        with contextlib.suppress(ExchangeError):
+            await self._context.exchange.request(rest_api.system_status(), bytes)
 
     async def _record(self, group: asyncio.TaskGroup, changes: asyncio.Queue[Config]) -> None:
         """Run the recording tasks until a stop is requested."""
@@ -279,7 +299,12 @@ class _Run:
                 self._commit.sync_every_s = config.journal.sync_every
                 self._drainer.keep_raw = config.journal.keep > 0
                 self._drain.want(config.drain_every_s)
-                self._maintenance.keep_rows_s = config.quotes.keep
+                self._maintenance.keep_rows_s = _kept(config)
+
+
+def _kept(config: Config) -> dict[Dataset, float | None]:
+    """Return for how many seconds the rows of each table are kept; None is forever."""
+    return dict.fromkeys((QUOTES, QUOTE_SESSIONS), config.quotes.keep)
 
 
 async def _serve() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import structlog
 
 import recorder
-from recorder.archive.datasets import MARKET_JOURNAL
+from recorder.archive import locks, open_archive
+from recorder.archive.datasets import MARKET_JOURNAL, Branch
+from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, QuotesConfig
 from recorder.daemon import child_messages
@@ -50,9 +53,17 @@ async def test_without_its_parent_it_commits_and_ends_without_a_drain() -> None:
 
 
 async def test_a_new_configuration_is_applied_while_it_records_and_a_mistaken_one_changes_nothing(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, data = SystemClock(), tmp_path / "data"
+    open_archive.create(Layout(data), Disk())  # as the recorder does before it begins this process
+    locked, lock = set[str](), locks.branch_lock
+
+    def noted(layout: Layout, branch: Branch, **options: bool) -> AbstractContextManager[None]:
+        locked.add(branch.dataset.name)
+        return lock(layout, branch, **options)
+
+    monkeypatch.setattr(locks, "branch_lock", noted)
     sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=100, history=20), clock=clock)
     async with sandbox.serve():
         config = config_for(sandbox, data)
@@ -87,6 +98,7 @@ async def test_a_new_configuration_is_applied_while_it_records_and_a_mistaken_on
         assert archive.sql("SELECT DISTINCT pair FROM quotes", to="arrow").num_rows == 3
         assert archive.sql("FROM instruments", to="arrow").num_rows == 0, "listings are the recorder's"
     assert not has_lines(data / MARKET_JOURNAL)
+    assert locked == {"quotes", "quote_sessions", "market_events"}, "the recorder waits for none of these locks"
 
 
 async def test_without_pairs_it_archives_what_was_left_and_ends(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ folder is built in staging, with hard links to the files that stay; it is checke
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -143,7 +144,9 @@ def compact_segments(
                 footer = Footer(dataset.name, branch.pair, segments=tuple(kept), archive=segments.id)
                 rows = file_rows(dataset, merged)
                 written = parquet.write_stream(rows, dataset.columns, footer, built, segments.disk, named=named)
-                _check_rows(written, dataset, merged)
+                check_rows(
+                    written, dataset, sum(file.rows for file in merged), functools.partial(file_rows, dataset, merged)
+                )
             return Compacted(branch, len(merged), sum(file.rows for file in merged))
     return None
 
@@ -243,20 +246,22 @@ def check_ids(path: Path, expected: Spans) -> None:
         )
 
 
-def _check_rows(path: Path, dataset: Dataset, merged: Sequence[FileFacts]) -> None:
-    """Read the rows back from the disk. Raises CorruptFile unless they are ordered and equal a second merge."""
+def check_rows(path: Path, dataset: Dataset, expected: int, again: Batches) -> None:
+    """Read the rows back from the disk.
+
+    Raises CorruptFile unless they are ordered, as many as ``expected``, and those that are read ``again``.
+    """
     written, order = _opener(path, dataset, _BATCH), dataset.order
-    expected = sum(file.rows for file in merged)
     rows, ordered, last = 0, True, None
     for part in written():
         rows += part.num_rows
         ordered &= part.equals(in_row_order(order, part)) and (last is None or last <= key(order, part, 0))
         last = key(order, part, -1)
-    same = _same(written(), file_rows(dataset, merged))
+    same = _same(written(), again())
     if rows != expected or not ordered or not same:
         raise CorruptFile(
-            f"merging files of {path.parent.name} would turn {expected} rows into {rows}, or into other ones; nothing "
-            "was changed, check the disk"
+            f"writing files of {path.parent.name} anew would turn {expected} rows into {rows}, or into other ones; "
+            "nothing was changed, check the disk"
         )
 
 

@@ -7,7 +7,7 @@ it. ``docs/adding-a-dataset.md`` describes how to add one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -53,9 +53,9 @@ class Dataset:
 
     Rows with ids are identified by them; others by the journal segment they were drained from, or with ``by_key`` by
     their own values, so that a new row of a segment that was written before is still added. ``stamp`` is the column
-    with the time at which such a row came. ``journal`` is the journal that the rows come from, None for every one, and
-    ``keep_s`` how many seconds they are retained; None is forever. ``fold`` joins rows of one segment, in the order of
-    arrival, that become a single row.
+    with the time at which such a row came. ``journal`` is the journal that the rows come from, whose process
+    alone writes the table while it records. ``fold`` joins rows of one segment, in the order of arrival, that become a
+    single row.
 
     ``noun`` is what reports call the rows. A table ``added_later`` is lacking where only an earlier release recorded;
     readers take it for empty. ``merged_by`` are the first columns of ``order``, by which `recorder merge`
@@ -74,8 +74,7 @@ class Dataset:
     has_ids: bool = field(default=False, compare=False)
     by_key: bool = field(default=False, compare=False)
     stamp: str | None = field(default=None, compare=False)
-    journal: str | None = field(default=MAIN_JOURNAL, compare=False)
-    keep_s: float | None = field(default=None, compare=False)
+    journal: str = field(default=MAIN_JOURNAL, compare=False)
     fold: Callable[[Sequence[Any]], list[Any]] | None = field(default=None, repr=False, compare=False)
     noun: str = field(default="rows", compare=False)
     added_later: bool = field(default=False, compare=False)
@@ -85,10 +84,6 @@ class Dataset:
     def by_pair(self) -> bool:
         """Whether each of its folders, and so of its files, is of one pair."""
         return self.partition == "pair"
-
-    def comes_from(self, journal: str) -> bool:
-        """Return whether a drain of this journal may write rows of the table."""
-        return self.journal is None or self.journal == journal
 
     def period_of(self, moment: date) -> str | None:
         """Return the name of the period of a UTC time or day; None if the table has no periods.
@@ -155,7 +150,6 @@ EVENTS: Final = Dataset(
     encodings={"time": "delta", "kind": "words", "pair": "words"},
     period="year",
     stamp="time",
-    journal=None,
 )
 INSTRUMENTS: Final = Dataset(
     "instruments",
@@ -269,14 +263,43 @@ BOOK_SESSIONS: Final = Dataset(
     fold=session_parts.joined_books,
 )
 
-DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS, QUOTES, QUOTE_SESSIONS, BOOK, BOOK_SESSIONS)
+MARKET_EVENTS: Final = replace(
+    EVENTS,
+    name="market_events",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then what it told of "
+    "connections is lost, and nothing else depends on it",
+    journal=MARKET_JOURNAL,
+    added_later=True,
+)
+
+BOOK_EVENTS: Final = replace(MARKET_EVENTS, name="book_events", journal=BOOKS_JOURNAL)
+
+DATASETS: Final = (
+    TRADES,
+    OHLC,
+    EVENTS,
+    INSTRUMENTS,
+    QUOTES,
+    QUOTE_SESSIONS,
+    MARKET_EVENTS,
+    BOOK,
+    BOOK_SESSIONS,
+    BOOK_EVENTS,
+)
 BY_NAME: Final[Mapping[str, Dataset]] = {dataset.name: dataset for dataset in DATASETS}
 WITHOUT_IDS: Final = tuple(dataset for dataset in DATASETS if not dataset.has_ids)
+EVENTS_OF: Final[Mapping[str, Dataset]] = {one.journal: one for one in (EVENTS, MARKET_EVENTS, BOOK_EVENTS)}
+"""The table of events of each journal. Each has its own, so that no process waits for a lock that another one holds."""
 
 
 def journals() -> tuple[str, ...]:
     """Return the names of all journals that rows come from, the main one first."""
-    return tuple(dict.fromkeys([MAIN_JOURNAL, *(one.journal for one in DATASETS if one.journal is not None)]))
+    return tuple(dict.fromkeys(one.journal for one in DATASETS))
+
+
+def written_by(journal: str) -> tuple[Dataset, ...]:
+    """Return the tables whose rows come from this journal."""
+    return tuple(dataset for dataset in DATASETS if dataset.journal == journal)
 
 
 def remedy(path: Path | str) -> str:

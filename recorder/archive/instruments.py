@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -11,12 +11,14 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from recorder.archive import instrument_changes as rules
-from recorder.archive.datasets import INSTRUMENTS, Branch
+from recorder.archive.datasets import INSTRUMENTS, SCHEMA_FILE, Branch
 from recorder.archive.instrument_changes import Changes
-from recorder.archive.parquet import OpenFile
+from recorder.archive.integrity import check_place
+from recorder.archive.parquet import FileFacts, OpenFile, read_facts
 from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import Instrument, plain
 from recorder.core.pair_registry import DELISTED, Listed
+from recorder.disk import undisturbed
 
 _BATCH: Final = 32_768
 _History: TypeAlias = dict[str, list[tuple[int, Instrument]]]
@@ -60,8 +62,19 @@ class InstrumentArchive:
         return {one.key: one.pair for one in newest if one.status != DELISTED}
 
     def remembered(self) -> list[Instrument]:
-        """Return the newest row of each pair that was ever listed; ``delisted`` are those that no longer are."""
-        return [rows[-1][1] for rows in self._load().values()]
+        """Return the newest row of each pair that was ever listed; ``delisted`` are those that no longer are.
+
+        As a reader does, without a lock, so that a process that only asks never keeps the one that writes waiting.
+        Raises CorruptFile, UnreadableFile, StorageError.
+        """
+        layout, branch = self._tables.segments.layout, Branch(INSTRUMENTS)
+
+        def look() -> _History:
+            paths = (path for path in layout.files(branch) if path.name != SCHEMA_FILE)
+            return _history(check_place(read_facts(path), branch) for path in paths)
+
+        found = undisturbed(look, f"the files of {INSTRUMENTS.name}")
+        return [rows[-1][1] for rows in found.values()]
 
     def _wait(self, history: _History, valid_from_us: int, rows: Sequence[Instrument]) -> None:
         self._tables.add(Branch(INSTRUMENTS), ((valid_from_us, row) for row in rows))
@@ -73,15 +86,19 @@ class InstrumentArchive:
         self._history = None
 
     def _load(self) -> _History:
-        history: _History = {}
         branch, segments = Branch(INSTRUMENTS), self._tables.segments
         with segments.locked(branch):
-            for facts in segments.files(branch):
-                for valid_from_us, row in _rows(facts.path):
-                    history.setdefault(row.pair, []).append((valid_from_us, row))
-        for rows in history.values():
-            rows.sort(key=_moment)
-        return history
+            return _history(segments.files(branch))
+
+
+def _history(files: Iterable[FileFacts]) -> _History:
+    history: _History = {}
+    for facts in files:
+        for valid_from_us, row in _rows(facts.path):
+            history.setdefault(row.pair, []).append((valid_from_us, row))
+    for rows in history.values():
+        rows.sort(key=_moment)
+    return history
 
 
 def _rows(path: Path) -> list[tuple[int, Instrument]]:

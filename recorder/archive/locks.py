@@ -11,11 +11,11 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from recorder.archive.datasets import Branch, branch_named
+from recorder.archive.datasets import Branch, Dataset, branch_named
 from recorder.archive.layout import Layout
 from recorder.disk import ASIDE, Disk, folders_in, listing, names_in
 from recorder.errors import ArchiveInUse, DiskError, UnlistedFolder
@@ -122,10 +122,11 @@ def staging(layout: Layout, disk: Disk) -> Iterator[Path]:
                 private.with_suffix(_LOCK).unlink()
 
 
-def sweep_staging(layout: Layout, disk: Disk) -> None:
+def sweep_staging(layout: Layout, disk: Disk, tables: Collection[Dataset] | None = None) -> None:
     """Remove what ended processes left in staging; what a running process has locked stays.
 
-    Raises UnlistedFolder, and DiskError.
+    Interrupted compactions are recovered of these ``tables`` only, of all by default. Raises UnlistedFolder, and
+    DiskError.
     """
     with hold(_sweep_lock(layout), wait=True):
         for lock in (layout.staging / name for name in names_in(layout.staging) if name.endswith(_LOCK)):
@@ -136,7 +137,8 @@ def sweep_staging(layout: Layout, disk: Disk) -> None:
             if folder != layout.exchange and not folder.with_suffix(_LOCK).exists():
                 shutil.rmtree(folder, ignore_errors=True)
     named = (branch_named(name) for name in names_in(layout.exchange))
-    recover_all(layout, disk, (branch for branch in named if branch is not None))
+    left = (branch for branch in named if branch is not None)
+    recover_all(layout, disk, (branch for branch in left if tables is None or branch.dataset in tables))
 
 
 def recover_all(layout: Layout, disk: Disk, branches: Iterable[Branch]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from recorder.archive import archive_id, locks, parquet
@@ -17,13 +17,20 @@ from recorder.errors import ArchiveInUse, CorruptFile, DiskError, UnreadableFile
 
 @contextlib.contextmanager
 def opened(
-    layout: Layout, disk: Disk, *, alone: Path | None = None, in_use: str = "", journals: bool = False
+    layout: Layout,
+    disk: Disk,
+    *,
+    alone: Path | None = None,
+    in_use: str = "",
+    journals: bool = False,
+    tables: Sequence[Dataset] | None = None,
 ) -> Iterator[TradeArchive]:
     """Open an archive for writing; create it if there is none, and remove what dead processes left in staging.
 
     Only one process at a time may hold the lock ``alone``; ``in_use`` is the error message for the others. A process
-    that ``journals`` names segments by the archive's id, so that a copy first gets an id of its own. Raises
-    ArchiveInUse; UnknownVersion if a newer release has written here.
+    that ``journals`` names segments by the archive's id, so that a copy first gets an id of its own. ``tables`` are
+    those that it may write, all by default: of no others is a lock taken, which another process might need meanwhile.
+    Raises ArchiveInUse; UnknownVersion if a newer release has written here.
     """
     with contextlib.ExitStack() as held:
         if alone is not None:
@@ -32,27 +39,28 @@ def opened(
                 held.enter_context(locks.alone(alone))
             except ArchiveInUse:
                 raise ArchiveInUse(in_use) from None
-        create(layout, disk)
-        locks.sweep_staging(layout, disk)
+        create(layout, disk, tables)
+        locks.sweep_staging(layout, disk, tables)
         staging = held.enter_context(locks.staging(layout, disk))
         if journals:
             archive_id.claim(layout, disk, staging)
         yield TradeArchive(layout, disk, staging=staging)
 
 
-def create(layout: Layout, disk: Disk) -> None:
-    """Create what is missing: folders, the archive's id, and in each table one empty file with the schema.
+def create(layout: Layout, disk: Disk, tables: Sequence[Dataset] | None = None) -> None:
+    """Create what is missing: folders, the archive's id, and in each of these tables one empty file with the schema.
 
     A glob without files is an error in DuckDB; with this file a view works from the start. Raises UnknownVersion if a
     newer release has written here. A folder of a table without ids that cannot be written is skipped.
     """
+    tables = DATASETS if tables is None else tables
     for directory in (layout.data, layout.staging, layout.exchange, layout.locks):
         disk.make_dir(directory)
     # A table's own folder may have a temporary name after an interrupted compaction: a new one would take its place.
-    locks.recover_all(layout, disk, (Branch(dataset) for dataset in DATASETS if dataset.partition is None))
+    locks.recover_all(layout, disk, (Branch(dataset) for dataset in tables if dataset.partition is None))
     with locks.staging(layout, disk) as private:
         archive_id.ensure(layout, disk, private)
-        for dataset in DATASETS:
+        for dataset in tables:
             try:
                 _create_schema_file(dataset, layout, disk, private)
             except DiskError as error:

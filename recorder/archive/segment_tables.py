@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive import archive_id, locks, parquet
-from recorder.archive.datasets import EVENTS, SCHEMA_FILE, WITHOUT_IDS, Branch, Dataset
+from recorder.archive.datasets import EVENTS_OF, SCHEMA_FILE, Branch, Dataset, written_by
 from recorder.archive.footer import Footer
 from recorder.archive.integrity import check_place
 from recorder.archive.layout import Layout
@@ -182,13 +182,16 @@ class Segments:
 class SegmentTables:
     """All tables without ids of a journal: :meth:`add` the rows of one segment, then :meth:`write` them, exactly once.
 
+    ``events`` is the one of them for events.
+
     A caller that decides which rows are new remembers the rows it has added; :meth:`on_loss` tells it to forget them if
     they are never written.
     """
 
     def __init__(self, layout: Layout, disk: Disk, *, staging: Path, journal: str = MAIN_JOURNAL) -> None:
         self.segments = Segments(layout, disk, staging=staging)
-        self._datasets = [dataset for dataset in WITHOUT_IDS if dataset.comes_from(journal)]
+        self.events = EVENTS_OF[journal]
+        self._others = [dataset for dataset in _without_ids(journal) if dataset != self.events]
         self._waiting: dict[Branch, Waiting] = {}
         self._singly = False
         self._forget: list[Callable[[], None]] = []
@@ -233,7 +236,7 @@ class SegmentTables:
         """
         added = 0
         tables: dict[Branch, pa.Table] = {}
-        for branch in sorted(self._waiting, key=lambda branch: branch.dataset != EVENTS):
+        for branch in sorted(self._waiting, key=lambda branch: branch.dataset != self.events):
             try:
                 tables[branch] = self._waiting[branch].table()
             except REFUSED as error:
@@ -251,8 +254,7 @@ class SegmentTables:
 
     def _put(self, branch: Branch, rows: pa.Table, segment: SegmentName) -> int:
         dataset = branch.dataset
-        others = (other for other in self._datasets if other != EVENTS)
-        if dataset == EVENTS and any(self.segments.holds(other, segment) for other in others):
+        if dataset == self.events and any(self.segments.holds(other, segment) for other in self._others):
             return 0
         put = self.segments.add if dataset.by_key else self.segments.append
         return put(branch, rows, segment=segment)
@@ -265,5 +267,9 @@ def highest(layout: Layout, journal: str = MAIN_JOURNAL) -> int:
     segment for an archived one. Other archives count too: segments may have been named by an earlier id of this one. A
     file that cannot be read, or a folder that cannot be listed, does not.
     """
-    footers = readable_footers(layout, (dataset for dataset in WITHOUT_IDS if dataset.comes_from(journal)))
+    footers = readable_footers(layout, _without_ids(journal))
     return max((name.number for footer in footers for name in footer.segments if name.journal == journal), default=0)
+
+
+def _without_ids(journal: str) -> list[Dataset]:
+    return [dataset for dataset in written_by(journal) if not dataset.has_ids]

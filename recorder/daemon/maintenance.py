@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final
 
 import structlog
 
 from recorder.archive.compaction import Compacted, compact, compact_segments
-from recorder.archive.datasets import DATASETS, TRADES, Branch, Dataset, journals
+from recorder.archive.datasets import TRADES, Branch, Dataset, journals, written_by
 from recorder.archive.load_ledger import DAMAGE
 from recorder.archive.parquet import SET_APART
 from recorder.archive.segment_tables import Segments
-from recorder.archive.table_retention import expire
+from recorder.archive.table_retention import expire, limit_us
 from recorder.archive.trades import TradeArchive
 from recorder.core.segment_names import MAIN_JOURNAL
 from recorder.daemon.raw_retention import expire_raw
@@ -45,9 +46,9 @@ log = structlog.get_logger()
 class Maintenance:
     """Compacts table after table of one process, and removes what need not be kept.
 
-    The tables are those whose rows come from the journal ``of``; with the main one also those of every journal, and the
-    raw segments of all journals, which are removed when older than ``keep_s`` seconds. Files of tables without ids are
-    removed when all their rows are older than ``keep_rows_s``; None is never. Both may change.
+    The tables are those whose rows come from the journal ``of``; with the main one also the raw segments of all
+    journals, which are removed when older than ``keep_s`` seconds. ``keep_rows_s`` is for how long rows are kept, by
+    table without ids; those of other tables, or with None, are kept forever. Both may change.
 
     ``now_s`` returns the earliest possible time now (seconds since 1970), None if it is unconfirmed: a host's clock
     that jumps a year ahead must not make everything old. Nor do files written under a slow clock look old: the drain
@@ -65,10 +66,10 @@ class Maintenance:
         round_s: float = ROUND_S,
         quarantined: Container[str] = (),
         of: str = MAIN_JOURNAL,
-        keep_rows_s: float | None = None,
+        keep_rows_s: Mapping[Dataset, float | None] = MappingProxyType({}),
     ) -> None:
         self._journal = of
-        self._datasets = [one for one in DATASETS if (one.journal or MAIN_JOURNAL) == of]
+        self._datasets = written_by(of)
         self._quarantined = quarantined
         self._clock = context.clock
         self._metrics = context.metrics
@@ -87,21 +88,24 @@ class Maintenance:
         """Maintain the archive until cancelled."""
         while True:
             await self._clock.sleep(self._round_s)
-            await self._patiently(self._expire_raw)
-            merged = False
-            expiring = self.keep_rows_s is not None and self._clock.monotonic() >= self._rows_due_s
-            if expiring:
-                self._rows_due_s = self._clock.monotonic() + EXPIRE_S
-            for dataset in self._datasets:
-                for branch in await patiently(
-                    self._clock, functools.partial(asyncio.to_thread, self._branches, dataset)
-                ):
-                    if expiring:
-                        await self._patiently(functools.partial(self._expire_rows, branch))
-                    while await self._patiently(functools.partial(self._compact, branch)):
-                        merged = True
-            if merged:
-                await asyncio.to_thread(process_setup.release_memory)
+            await self.round()
+
+    async def round(self) -> None:
+        """Do all that is due now."""
+        await self._patiently(self._expire_raw)
+        merged = False
+        expiring = self._clock.monotonic() >= self._rows_due_s
+        if expiring:
+            self._rows_due_s = self._clock.monotonic() + EXPIRE_S
+        for dataset in self._datasets:
+            expires = expiring and self.keep_rows_s.get(dataset) is not None
+            for branch in await patiently(self._clock, functools.partial(asyncio.to_thread, self._branches, dataset)):
+                if expires:
+                    await self._patiently(functools.partial(self._expire_rows, branch))
+                while await self._patiently(functools.partial(self._compact, branch)):
+                    merged = True
+        if merged:
+            await asyncio.to_thread(process_setup.release_memory)
 
     def _branches(self, dataset: Dataset) -> list[Branch]:
         try:
@@ -148,7 +152,7 @@ class Maintenance:
         today = datetime.fromtimestamp(now_s, UTC).date()
         if branch.dataset.has_ids:
             return compact(self._archive, str(branch.value), today=today, now_s=now_s)
-        drained_to = {name: self._drained_to(name) for name in journals() if branch.dataset.comes_from(name)}
+        drained_to = {self._journal: self._drained_to(self._journal)}
         return compact_segments(self._segments, branch, today=today, now_s=now_s, drained_to=drained_to)
 
     def _drained_to(self, journal: str) -> int:
@@ -168,14 +172,14 @@ class Maintenance:
         return False
 
     def _expire_rows(self, branch: Branch) -> bool:
-        now_s, keep_s = self._now_s(), self.keep_rows_s
-        if now_s is None or keep_s is None or branch.dataset.has_ids:
+        now_s, keep_s = self._now_s(), self.keep_rows_s.get(branch.dataset)
+        if now_s is None or keep_s is None:
             return False
         try:
-            removed = expire(self._segments, branch, before_us=int((now_s - keep_s) * 1e6))
+            removed = expire(self._segments, branch, before_us=limit_us(now_s, keep_s))
         except (*DAMAGE, DiskError) as error:
             self._refused(branch.name, error)
             return False
         if removed:
-            log.info("old rows removed", of=branch.name, files=removed)
+            log.info("old rows removed", of=branch.name, rows=removed)
         return False

@@ -23,11 +23,15 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from recorder.archive.datasets import MARKET_JOURNAL, SCHEMA_FILE, written_by
+from recorder.archive.layout import Layout
 from recorder.config import Config
 from recorder.core.backoff import GrowingDelay
 from recorder.core.event_kinds import EventKind
 from recorder.daemon import child_messages
+from recorder.disk import undisturbed
 from recorder.errors import RecorderError
+from recorder.journal.live_read import has_lines
 from recorder.runtime.context import Context
 from recorder.runtime.waiting import first_of
 
@@ -37,6 +41,8 @@ NAME: Final = "market"
 FIRST_S: Final = 1.0
 LAST_S: Final = 300.0
 """It is begun again after 1 s, 2 s, 4 s, … 5 min: a start reads footers and the listing."""
+LOOK_AFTER_S: Final = 86_400.0
+"""How often it is begun to look after files of quotes while none are recorded."""
 WORKED_S: Final = 600.0
 """After running this long its end counts as the first."""
 LOOK_S: Final = 5.0
@@ -62,16 +68,16 @@ class MarketProcess:
         config: Config,
         context: Context,
         *,
-        leftovers: Callable[[], bool] = lambda: False,
+        has_work: Callable[[], bool] = lambda: False,
         command: Sequence[str] = COMMAND,
         memory: Callable[[int], int | None] | None = None,
     ) -> None:
-        """Begin with ``config``. ``leftovers`` returns whether an earlier run left something to archive; it blocks."""
+        """Begin with ``config``. ``has_work`` returns whether an earlier run left anything to look after; it blocks."""
         self._config = config
         self._notes = context.notes
         self._metrics = context.metrics
         self._clock = context.clock
-        self._leftovers = leftovers
+        self._has_work = has_work
         self._command = command
         self._memory = memory or resident_bytes
         self._held = self._stopping = self._asked = False
@@ -105,13 +111,19 @@ class MarketProcess:
         return {"running": self._pid is not None, "held": self._held, "pairs": self._pairs, "ends": self._ends}
 
     async def run(self) -> None:
-        """Run the process whenever it is wanted, until :meth:`stop`. If cancelled, end it without a drain."""
-        left = not self._config.quotes.pairs and await asyncio.to_thread(self._has_leftovers)
+        """Run the process whenever it is wanted, until :meth:`stop`. If cancelled, end it without a drain.
+
+        While no quotes are recorded, it is begun once a day, to look after what earlier runs left.
+        """
         delay = GrowingDelay(FIRST_S, LAST_S)
+        due_s, left = self._clock.monotonic(), False
         while not self._stopping:
+            if not self._config.quotes.pairs and self._clock.monotonic() >= due_s:
+                due_s = self._clock.monotonic() + LOOK_AFTER_S
+                left = await asyncio.to_thread(self._leaves_work)
             if not (self._wanted or (left and not self._held)):
                 self._changed.clear()
-                await self._changed.wait()
+                await first_of(self._changed.wait(), self._clock.sleep(LOOK_AFTER_S))
                 continue
             started_s = self._clock.monotonic()
             code = await self._lifetime()
@@ -124,11 +136,11 @@ class MarketProcess:
             await self._report(code, retry_s)
             await first_of(self._clock.sleep(retry_s), self._until(lambda: self._stopping))
 
-    def _has_leftovers(self) -> bool:
+    def _leaves_work(self) -> bool:
         try:
-            return self._leftovers()
+            return self._has_work()
         except RecorderError as error:
-            log.error("journal of quotes not looked into", reason=str(error))
+            log.error("quotes of earlier runs not looked after", reason=str(error))
             return False
 
     @property
@@ -218,6 +230,19 @@ class MarketProcess:
                 self._pairs, self._metrics.beside = state.pairs, state.metrics
 
         await _each_line(process.stdout, take)
+
+
+def leaves_work(layout: Layout) -> bool:
+    """Return whether the process must run although it records nothing: to archive what is journalled, or for files.
+
+    Raises UnlistedFolder, StorageError.
+    """
+
+    def has_files() -> bool:
+        branches = (branch for dataset in written_by(MARKET_JOURNAL) for branch in layout.branches(dataset))
+        return any(path.name != SCHEMA_FILE for branch in branches for path in layout.files(branch))
+
+    return has_lines(layout.journal_dir(MARKET_JOURNAL)) or undisturbed(has_files, "the files of quotes")
 
 
 async def _relay(process: Process) -> None:

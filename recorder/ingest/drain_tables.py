@@ -10,12 +10,13 @@ from typing import assert_never
 import structlog
 
 from recorder.archive.candles import CandleArchive
-from recorder.archive.datasets import BY_NAME, EVENTS, Branch
+from recorder.archive.datasets import BY_NAME, Branch
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Quarantine
 from recorder.archive.segment_tables import SegmentTables
 from recorder.core.event_kinds import EventKind
+from recorder.core.model import Event
 from recorder.errors import Malformed, StorageError, UnreadableFile, Unstorable
 from recorder.ingest.drained_segment import DrainedSegment
 from recorder.ingest.odd_listing_entries import OddListingEntries
@@ -43,6 +44,7 @@ class TableDrain:
 
     def __init__(self, tables: SegmentTables, quarantine: Quarantine, layout: Layout) -> None:
         self._tables = tables
+        self._events = Branch(tables.events)
         self._instruments = InstrumentArchive(tables)
         self._candles = CandleArchive(tables)
         self._odd_entries = OddListingEntries(quarantine, layout)
@@ -76,7 +78,7 @@ class TableDrain:
                 # A damaged file of listings must not keep the rest from being archived; the line remains in raw/.
                 log.error("listing not archived", segment=closed.number, reason=str(error))
         closed.report_rest()
-        self._tables.add(Branch(EVENTS), closed.events)
+        self._tables.add(self._events, closed.events)
         closed.write_quarantine()
         self._tables.write(closed.name)
 
@@ -85,16 +87,16 @@ class TableDrain:
             case ListingRecord() as listing:
                 changed = self._instruments.add(entry.recv_ns // 1000, listing.listed())
                 odd = self._odd_entries.report(entry, listing, changed, self._instruments.keys())
-                self._tables.add(Branch(EVENTS), [*changed.events, *odd])
-            case Note() as note if (noted := note.event()).kind == EventKind.DELISTED and noted.pair is not None:
-                self._tables.add(Branch(EVENTS), [noted])
-                self._instruments.delist(entry.recv_ns // 1000, noted.pair)
+                self._tables.add(self._events, [*changed.events, *odd])
+            case Note() as note:
+                self._add_event(note.event())
             case PublishedCandles() as answer:
                 self._add_candles(entry, answer.answer(), closed)
             case TableRows() as carrying:
                 for table, parts in carrying.tables().items():
+                    dataset = self._tables.events if table == Note.table else BY_NAME[table]
                     for value, rows in parts.items():
-                        self._tables.add(Branch(BY_NAME[table], value), rows)
+                        self._tables.add(Branch(dataset, value), rows)
             case UnknownRecord():
                 raise Malformed(f"a line of {entry.source}, which this release does not know")
             case UnreadableRecord():
@@ -104,10 +106,15 @@ class TableDrain:
             case never:
                 assert_never(never)
 
+    def _add_event(self, noted: Event) -> None:
+        self._tables.add(self._events, [noted])
+        if noted.kind == EventKind.DELISTED and noted.pair is not None:
+            self._instruments.delist(noted.time_us, noted.pair)
+
     def _add_candles(self, entry: Entry, answer: CandleAnswer, closed: DrainedSegment) -> None:
         if answer.odd:
             closed.quarantine_rows(entry, answer.odd)
         added = self._candles.take(answer.rows, entry.recv_ns // 1000)
-        self._tables.add(Branch(EVENTS), added.events)
+        self._tables.add(self._events, added.events)
         if added.unreadable is not None:
             log.error("candles archived without comparison", segment=closed.number, reason=str(added.unreadable))

@@ -54,12 +54,13 @@ class SharedRateLimit:
     """The turns recorded in the file at ``path``."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._path = path
+        self._file = _SharedFile(path)
         self._clock = clock
+        self._parts: dict[str, SharedRateLimit] = {}
 
     def claim(self, interval_s: float) -> float:
         """Return 0 and use a turn, with the next one in ``interval_s``; else the seconds until the next call."""
-        with _held(self._path) as file:
+        with self._file.held() as file:
             now = _now(self._clock)
             if left_ns := _left_ns(now, _read(file)):
                 return left_ns / _NS
@@ -72,7 +73,7 @@ class SharedRateLimit:
 
     def pause(self, pause_s: float) -> None:
         """Allow no turn for ``pause_s`` seconds: a request was refused."""
-        with _held(self._path) as file:
+        with self._file.held() as file:
             now = _now(self._clock)
             pause_ns = int(pause_s * _NS)
             if now.until(_read(file)) < pause_ns:
@@ -80,13 +81,16 @@ class SharedRateLimit:
 
     def of(self, name: str) -> SharedRateLimit:
         """Return the turns of a part, recorded in a file beside this one."""
-        return SharedRateLimit(self._path.with_name(f"{self._path.name}-{name}"), self._clock)
+        if name not in self._parts:
+            path = self._file.path
+            self._parts[name] = SharedRateLimit(path.with_name(f"{path.name}-{name}"), self._clock)
+        return self._parts[name]
 
     def paused_s(self) -> float:
         """Return the seconds until the next turn, without using it; 0 if now."""
-        if not self._path.exists():
+        if not self._file.path.exists():
             return 0.0
-        with _held(self._path) as file:
+        with self._file.held() as file:
             return _left_ns(_now(self._clock), _read(file)) / _NS
 
 
@@ -94,12 +98,12 @@ class AttemptLimit:
     """The attempts to connect, counted in the file at ``path`` over all connections and runs."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._path = path
+        self._file = _SharedFile(path)
         self._clock = clock
 
     def claim(self) -> float:
         """Return 0 and count an attempt, which may be made now; else the seconds until the next call."""
-        with _held(self._path) as file:
+        with self._file.held() as file:
             now = _now(self._clock)
             if left_ns := _left_ns(now, _read(file, _PAID.size)):
                 return left_ns / _NS
@@ -112,37 +116,46 @@ class AttemptLimit:
 
     def pause(self, pause_s: float) -> None:
         """Allow no attempt for ``pause_s`` seconds, nor in a later run: one was refused."""
-        with _held(self._path) as file:
+        with self._file.held() as file:
             now = _now(self._clock)
             pause_ns = int(pause_s * _NS)
             if now.until(_read(file, _PAID.size)) < pause_ns:
                 _write(file, now.after(pause_ns), _PAID.size)
 
 
-@contextlib.contextmanager
-def _held(path: Path) -> Iterator[int]:
-    """Open and lock the file briefly. Raises DiskError."""
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+class _SharedFile:
+    """A small file that processes lock for microseconds, to read and change it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stays_locked = False
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[int]:
+        """Open and lock the file briefly. Raises DiskError."""
         try:
-            _lock(file)
-            yield file
-        finally:
-            os.close(file)
-    except OSError as error:
-        raise DiskError(f"cannot take turns through {path}: {error.strerror}") from error
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                self._lock(file)
+                yield file
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise DiskError(f"cannot take turns through {self.path}: {error.strerror}") from error
 
+    def _lock(self, file: int) -> None:
+        """Lock the file; go on without if it stays locked, and from then on do not wait for it until it was free.
 
-def _lock(file: int) -> None:
-    """Lock the file, which others hold for microseconds only; go on without if it stays locked.
-
-    Then its holder was stopped in between, and all others, of which one may record trades, must not wait for it.
-    """
-    for _ in range(LOOKS):
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(LOOK_S)
+        Then its holder was stopped in between, and all others, of which one may record trades, must not wait for it.
+        """
+        for again in range(1 if self._stays_locked else LOOKS):
+            if again:
+                time.sleep(LOOK_S)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._stays_locked = False
+                return
+        self._stays_locked = True
 
 
 def _now(clock: Clock) -> _Moment:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,17 @@ import pyarrow.compute as pc
 
 from recorder.archive import duplicate_files, integrity, load_ledger, quarantine, renumbering
 from recorder.archive.coverage import Coverage
-from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, WITHOUT_IDS, Branch, Dataset
+from recorder.archive.datasets import (
+    BOOK_EVENTS,
+    EVENTS,
+    INSTRUMENTS,
+    MARKET_EVENTS,
+    OHLC,
+    TRADES,
+    WITHOUT_IDS,
+    Branch,
+    Dataset,
+)
 from recorder.archive.file_faults import diagnose
 from recorder.archive.layout import Layout, existing, listed
 from recorder.archive.load_ledger import DAMAGE, LoadResult
@@ -326,19 +336,30 @@ def _events(layout: Layout, journalled: Sequence[Event]) -> _Happened:
     happened = _Happened()
     _take(happened, journalled)
     seen = {(event.time_us, event.kind, event.pair) for event in journalled}
-    rows = 0
-    for path, _ in _newest_first(layout, Branch(EVENTS)):
+    happened.since_us = _add_events(happened, layout, EVENTS, seen, limit=EVENT_ROWS)
+    for table in (MARKET_EVENTS, BOOK_EVENTS):
+        beside = _Happened()
+        _add_events(beside, layout, table, seen, limit=1)  # the newest are enough: nothing else is in these
+        _take(happened, beside.newest)
+    return happened
+
+
+def _add_events(
+    happened: _Happened, layout: Layout, dataset: Dataset, seen: Container[tuple[int, str, str | None]], *, limit: int
+) -> int | None:
+    """Add archived events, newest first, of ``limit`` rows or a row group; return since when (µs), None if of all."""
+    rows, since_us = 0, None
+    for path, _ in _newest_first(layout, Branch(dataset)):
         with OpenFile(path, words=["kind"]) as file:
             for group in reversed(file.groups):  # a file is sorted by time
-                if rows and rows + file.rows_in(group) > EVENT_ROWS:
-                    return happened
+                if rows and rows + file.rows_in(group) > limit:
+                    return since_us
                 rows += file.rows_in(group)
                 archived = _telling(file, group, want_newest=len(happened.newest) < LAST_EVENTS)
                 # Events moved from the journal to the archive in the meantime appear twice.
                 _take(happened, [one for one in archived if (one.time_us, one.kind, one.pair) not in seen])
-                happened.since_us = file.limits(EVENTS.time, group)[0]
-    happened.since_us = None
-    return happened
+                since_us = file.limits(dataset.time, group)[0]
+    return None
 
 
 def _take(happened: _Happened, events: Sequence[Event]) -> None:

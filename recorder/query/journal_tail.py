@@ -89,7 +89,7 @@ def empty(dataset: Dataset) -> pa.Table:
 
 
 def _partition(name: str) -> pa.Field:
-    return pa.field(name, pa.string(), nullable=False)
+    return pa.field(name, pa.date32() if name == "date" else pa.string(), nullable=False)
 
 
 def _columns(dataset: Dataset, lines: list[bytes]) -> Iterator[pa.Table]:

@@ -29,6 +29,8 @@ def columns(dataset: Dataset) -> list[str]:
     names = list(dataset.columns.names)
     if dataset.partition is not None:
         names.insert(names.index(dataset.time), dataset.partition)
+    if dataset.period == "date":  # there are many: a query names those that it needs
+        names.insert(names.index(dataset.time), dataset.period)
     return names
 
 

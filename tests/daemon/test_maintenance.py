@@ -268,7 +268,7 @@ async def test_old_rows_go_where_rows_are_kept_for_a_time_and_each_process_keeps
                 keep_s=0,
                 now_s=lambda: now_s,
                 of=journal,
-                keep_rows_s=1.5 * 86_400,
+                keep_rows_s={QUOTES: 1.5 * 86_400},
             )
             async with running(upkeep):
                 await asleep(clock)

@@ -16,7 +16,7 @@ import structlog
 from recorder.config import Config, ExchangeConfig, QuotesConfig
 from recorder.daemon import child_messages, market_process
 from recorder.daemon.child_messages import State
-from recorder.daemon.market_process import LIMIT_BYTES, LOOK_S, SILENT_S, STOP_S, MarketProcess
+from recorder.daemon.market_process import LIMIT_BYTES, LOOK_AFTER_S, LOOK_S, SILENT_S, STOP_S, MarketProcess
 from recorder.errors import UnlistedFolder
 from tests.clocks import settle
 from tests.end_to_end.harness import until
@@ -45,7 +45,7 @@ class Bench(Fakes):
         self.size = 0
         command = (sys.executable, "-S", "-E", "-c", program)
         self.market = MarketProcess(
-            config(*pairs), self.context, leftovers=lambda: left, command=command, memory=lambda _: self.size
+            config(*pairs), self.context, has_work=lambda: left, command=command, memory=lambda _: self.size
         )
 
     @property
@@ -170,11 +170,15 @@ async def test_one_that_does_not_end_when_asked_is_killed(bench_of: Opened) -> N
         assert bench.noted("process_ended") == []
 
 
-async def test_what_an_earlier_run_left_is_archived_although_no_quotes_are_recorded(bench_of: Opened) -> None:
+async def test_what_an_earlier_run_left_is_looked_after_once_a_day_although_no_quotes_are_recorded(
+    bench_of: Opened,
+) -> None:
     async with bench_of(ALIVE, left=True) as bench:
         await until(lambda: bool(bench.begun) and bench.begun[0].returncode == 0, what="its end")
         await settle()
         assert (bench.noted("process_ended"), len(bench.begun)) == ([], 1)
+        bench.clock.move(LOOK_AFTER_S)
+        await until(lambda: len(bench.begun) == 2 and bench.begun[1].returncode == 0, what="the next day's")
     async with bench_of(ALIVE, left=False) as bench:
         await settle()
         assert bench.begun == []
@@ -184,7 +188,7 @@ async def test_a_journal_that_cannot_be_looked_into_ends_nothing(fakes: Fakes) -
     def refused() -> bool:
         raise UnlistedFolder("journal_market", "Permission denied")
 
-    market = MarketProcess(config(), fakes.context, leftovers=refused)
+    market = MarketProcess(config(), fakes.context, has_work=refused)
     running = asyncio.create_task(market.run())
     market.stop()
     await running

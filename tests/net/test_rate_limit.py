@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import multiprocessing
+import time
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from recorder.core.backoff import BURST, SPACING_S
 from recorder.core.throttling import LONGEST_PAUSE_S
 from recorder.errors import DiskError
-from recorder.net import rate_limit
 from recorder.net.rate_limit import AttemptLimit, SharedRateLimit
 from tests.clocks import ManualClock
 
@@ -44,11 +44,20 @@ def test_those_who_take_turns_through_one_file_go_one_after_the_other(
 def test_nobody_waits_for_one_who_was_stopped_while_it_held_the_file(
     tmp_path: Path, turns: SharedRateLimit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rate_limit, "LOOKS", 2)
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
     with (tmp_path / "turns").open("wb") as stopped:
         fcntl.flock(stopped, fcntl.LOCK_EX)
         assert turns.claim(1.0) == 0.0
+        assert sum(waits) < 0.25, "and once it is known to be stopped, nobody waits at all"
+        waits.clear()
         assert turns.claim(1.0) == pytest.approx(1.0)
+        fcntl.flock(stopped, fcntl.LOCK_UN)
+        turns.claim(1.0)
+        assert waits == []
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        turns.claim(1.0)
+        assert waits
 
 
 def test_a_late_request_delays_no_other_and_a_rest_earns_no_burst(turns: SharedRateLimit, clock: ManualClock) -> None:

@@ -69,6 +69,12 @@ RELATIONS = [
     "stored_instruments()",
     "stored_quotes()",
     "stored_quote_sessions()",
+    "stored_market_events()",
+    "book",
+    "book_sessions",
+    "stored_book()",
+    "stored_book_sessions()",
+    "stored_book_events()",
 ]
 
 
