@@ -53,7 +53,8 @@ def received(
         for effect in session.receive(frame, 0.0, received_ns=at_ns):
             assert isinstance(effect, BookLine), effect
             assert "mismatch" not in effect.place, effect
-            source = (records.checkpoint_source if effect.is_checkpoint else records.book_source)(1, effect.place)
+            at = effect.place
+            source = records.checkpoint_source(at) if effect.is_checkpoint else records.book_source(1, at)
             yield segment.encode(effect.received_ns, source, effect.payload, parsed=True)
 
 

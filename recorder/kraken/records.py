@@ -477,7 +477,7 @@ SOURCES: Final = (
         StreamedBook,
     ),
     RecordSource(
-        "checkpoint:book:<connection>?<pair>=<session>.<message>&depth=<depth>&digits=<price>.<qty>",
+        "checkpoint:book?<pair>=<session>.<message>&depth=<depth>&digits=<price>.<qty>",
         "the whole book, as the row of a snapshot, written down by the recorder; its message is one of the session",
         BookCheckpoint,
     ),
@@ -626,9 +626,9 @@ def book_source(connection: int, place: str) -> str:
     return f"ws:book:{connection}?{place}"
 
 
-def checkpoint_source(connection: int, place: str) -> str:
-    """Return the source of a checkpoint, likewise."""
-    return f"checkpoint:book:{connection}?{place}"
+def checkpoint_source(place: str) -> str:
+    """Return the source of a checkpoint, likewise: no connection brought it."""
+    return f"checkpoint:book?{place}"
 
 
 def encode_book_ends(ends: Sequence[BookEnd]) -> bytes:

@@ -47,7 +47,8 @@ def encoded(effects: Iterator[object] | list[object]) -> Iterator[bytes]:
     """Yield the journal lines of a session's effects."""
     for effect in effects:
         if isinstance(effect, BookLine):
-            source = (records.checkpoint_source if effect.is_checkpoint else records.book_source)(1, effect.place)
+            at = effect.place
+            source = records.checkpoint_source(at) if effect.is_checkpoint else records.book_source(1, at)
             yield segment.encode(effect.received_ns, source, effect.payload)
         elif isinstance(effect, BooksEnded):
             ends = records.encode_book_ends(effect.ends)

@@ -73,7 +73,7 @@ def ends(effects: list[object]) -> list[BookEnd]:
 
 
 def rows(line: BookLine) -> list[BookRow]:
-    source = (records.checkpoint_source if line.is_checkpoint else records.book_source)(1, line.place)
+    source = records.checkpoint_source(line.place) if line.is_checkpoint else records.book_source(1, line.place)
     record = records.read(Entry(line.received_ns, source, line.payload))
     assert isinstance(record, records.StreamedBook)
     (found,) = record.parts().values()

@@ -125,7 +125,7 @@ BOOK = segment.encode(
 ).rstrip(b"\n")
 CHECKPOINT = segment.encode(
     1_762_776_012_700_000_000,
-    "checkpoint:book:3?BTC%2FUSD=1762776012000000000.2&depth=10&digits=1.8",
+    "checkpoint:book?BTC%2FUSD=1762776012000000000.2&depth=10&digits=1.8",
     b'{"symbol":"BTC/USD","bids":[],"asks":[{"price":104250.1,"qty":0.25000000}],"checksum":3259862334}',
 ).rstrip(b"\n")
 BOOK_ENDED = segment.encode(
@@ -478,7 +478,7 @@ def test_a_mismatch_and_an_end_because_of_it_are_told() -> None:
         ("ws:book:3?ETH%2FUSD=1.0", segment.decode(BOOK).payload),
         ("ws:book:3?BTC%2FUSD=1.0&depth=10", segment.decode(BOOK).payload),
         ("ws:book:3?BTC%2FUSD=1.0", b'{"channel":"book","type":"update","data":[]}'),
-        ("checkpoint:book:3?BTC%2FUSD=1.0", segment.decode(BOOK).payload),
+        ("checkpoint:book?BTC%2FUSD=1.0", segment.decode(BOOK).payload),
         ("ended:book:3", b'{"ended":[{"pair":"BTC/USD"}]}'),
     ],
 )
