@@ -161,7 +161,7 @@ class Written:
         self.writer = self._archive
         self._tables = SegmentTables(self.layout, Disk(), staging=staging)
         self._quotes = SegmentTables(self.layout, Disk(), staging=staging, journal=MARKET_JOURNAL)
-        self._segment = itertools.count(highest(self.layout) + 1)
+        self._segment = itertools.count(max(highest(self.layout), highest(self.layout, MARKET_JOURNAL)) + 1)
         self.journal = Journal(data, Disk(), staging=staging, now_ns=START_US * 1000)
 
     def append(self, rows: Sequence[Trade]) -> None:

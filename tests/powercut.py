@@ -8,12 +8,17 @@ unsynced content absent, half there, or whole.
 
 from __future__ import annotations
 
+import itertools
 import os
+import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import BinaryIO, Literal
+
+import pytest
 
 from recorder import disk
 from recorder.disk import Disk
@@ -277,3 +282,12 @@ def _tree(directory: _Dir, content: Content) -> Tree:
         name: _tree(entry, content) if isinstance(entry, _Dir) else entry.after(content)
         for name, entry in directory.names.items()
     }
+
+
+@contextmanager
+def same_names() -> Iterator[None]:
+    """Give new files the same names in each run, so that trees of several runs can be compared."""
+    names = itertools.count(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=next(names) << 64))
+        yield

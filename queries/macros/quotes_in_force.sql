@@ -10,8 +10,9 @@
 --                      the quote before it, in the same session; NULL after an interruption, or a frame that could not
 --                      be read
 --
--- Nothing is carried over the end of a session. All times here are receive times. Of the quotes outside a range only
--- those are read that share a session and a journal segment with its ends.
+-- Nothing is carried over the end of a session. Where sessions overlap, since two recorders were merged, the one that
+-- began first counts until it ends, so that no change counts twice. All times here are receive times. Of the quotes
+-- outside a range only those are read that share a session and a journal segment with its ends.
 
 CREATE OR REPLACE MACRO quotes_in_force(pair, start := NULL, stop := NULL) AS TABLE
 WITH
@@ -20,17 +21,33 @@ parts AS (
     FROM stored_quote_sessions() AS s
     WHERE s.pair = pair
 ),
--- The last part that began before the range, and the first one that ended in it or later, hold its neighbours.
-ends AS (
-    SELECT
-        coalesce(max(p.first_received) FILTER (p.first_received < utc_moment(start)), utc_moment(start)) AS low,
-        coalesce(min(p.last_received) FILTER (p.last_received >= utc_moment(stop)), utc_moment(stop)) AS high
-    FROM parts AS p
-),
+-- Of each session, the last part that began before the range and the first one that ended in it or later hold its
+-- neighbours.
 sessions AS (
-    SELECT p.session, max(p.last_message) AS last_message, max(p.ended) AS ended
+    SELECT
+        p.session,
+        max(p.last_message) AS last_message,
+        max(p.ended) AS ended,
+        min(p.first_received) AS begins,
+        max(greatest(p.last_received, p.ended)) AS ends,
+        max(p.first_received) FILTER (p.first_received < utc_moment(start)) AS low,
+        min(p.last_received) FILTER (p.last_received >= utc_moment(stop)) AS high
     FROM parts AS p
     GROUP BY p.session
+),
+ends AS (
+    SELECT
+        coalesce(min(s.low) FILTER (s.ends >= utc_moment(start)), utc_moment(start)) AS low,
+        coalesce(max(s.high) FILTER (s.begins < utc_moment(stop)), utc_moment(stop)) AS high
+    FROM sessions AS s
+),
+counted AS (
+    SELECT
+        s.session,
+        s.last_message,
+        s.ended,
+        max(s.ends) OVER (ORDER BY s.begins, s.session ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS counts_from
+    FROM sessions AS s
 ),
 read AS (
     SELECT q.*
@@ -55,13 +72,14 @@ linked AS (
 timed AS (
     SELECT
         l.*,
+        coalesce(l.received >= s.counts_from, true) AS is_counted,
         greatest(l.received, CASE
             WHEN l.is_followed THEN l.next_received
             WHEN l.message = s.last_message THEN coalesce(s.ended, l.received)
             ELSE l.received
         END) AS until
     FROM linked AS l
-    LEFT JOIN sessions AS s
+    LEFT JOIN counted AS s
         ON l.session = s.session
 )
 SELECT
@@ -82,5 +100,6 @@ SELECT
     t.session,
     t.message
 FROM timed AS t
-WHERE (stop IS NULL OR t.received < utc_moment(stop))
+WHERE t.is_counted
+    AND (stop IS NULL OR t.received < utc_moment(stop))
     AND (start IS NULL OR t.received >= utc_moment(start) OR t.until > utc_moment(start));

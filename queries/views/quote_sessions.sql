@@ -4,8 +4,9 @@
 --
 -- A session begins with the first frame after a subscription. ended is until when it is known to have run: the last
 -- sign of life of its connection; NULL while it runs, and for ever if the recorder was killed. rows is the number of
--- quotes, missing that of frames that came and are not among them, because they could not be read. Nothing is known of
--- the time between sessions. stored_quote_sessions() has one row per session and drained journal segment.
+-- quotes, missing that of frames that came after the first of them and are not among them, because they could not be
+-- read. Nothing is known of the time between sessions. Where quotes are kept for a time, a session loses its beginning
+-- first. stored_quote_sessions() has one row per session and drained journal segment.
 
 CREATE OR REPLACE VIEW quote_sessions AS
 SELECT
@@ -14,7 +15,7 @@ SELECT
     min(s.first_message) AS first_message,
     max(s.last_message) AS last_message,
     sum(s.rows)::BIGINT AS rows,
-    max(s.last_message) + 1 - sum(s.rows)::BIGINT AS missing,
+    max(s.last_message) + 1 - coalesce(min(s.first_message), max(s.last_message) + 1) - sum(s.rows)::BIGINT AS missing,
     min(s.first_received) AS first_received,
     max(s.last_received) AS last_received,
     max(s.ended) AS ended

@@ -178,6 +178,7 @@ QUOTES: Final = Dataset(
     journal=MARKET_JOURNAL,
     noun="quotes",
     added_later=True,
+    merged_by=("session", "message"),
 )
 QUOTE_SESSIONS: Final = Dataset(
     "quote_sessions",
@@ -204,6 +205,7 @@ QUOTE_SESSIONS: Final = Dataset(
     noun="sessions of quotes",
     added_later=True,
     fold=session_parts.joined,
+    merged_by=("pair", "session", "seen"),
 )
 BOOK: Final = Dataset(
     "book",

@@ -60,6 +60,10 @@ Differences: TypeAlias = Callable[[pa.Table, pa.Table], Iterator[Difference]]
 """Yields the differences between our rows and their rows of the same ids, in order."""
 
 
+Only: TypeAlias = Callable[[Branch, pa.Table], pa.Table]
+"""Returns some of these rows of a branch."""
+
+
 @dataclass(frozen=True, slots=True)
 class Disagreement:
     """A trade that the archives store with different content; neither can be shown to be right from here."""
@@ -292,13 +296,20 @@ def _text(value: Any) -> str:  # noqa: ANN401 -- whatever a column holds
 
 
 def rows_of(
-    dataset: Dataset, ours: Layout, segments: Segments | None, other: Layout, *, room: Callable[[], Room]
+    dataset: Dataset,
+    ours: Layout,
+    segments: Segments | None,
+    other: Layout,
+    *,
+    room: Callable[[], Room],
+    only: Only = lambda _, rows: rows,
 ) -> tuple[int, list[Finding]]:
     """Add the rows of a table of the ``other`` archive whose ``merged_by`` is not stored, exactly as they are there.
 
-    Returns how many rows were added, or would be without ``segments``, and the findings about files, which are left
-    out. A stored row stays as it is, whatever the other archive has. ``room`` measures our disk before each file is
-    written; if space is low, DiskError states how many rows were added.
+    ``only`` returns which of such rows of a branch are to be added. Returns how many rows were added, or would be
+    without ``segments``, and the findings about files, which are left out. A stored row stays as it is, whatever the
+    other archive has. ``room`` measures our disk before each file is written; if space is low, DiskError states how
+    many rows were added.
     """
     added = 0
     findings: list[Finding] = []
@@ -309,7 +320,7 @@ def rows_of(
                 theirs, unsound = verify_tables.opened(leaf, branch, stack)
                 findings += unsound
                 held = _ours_opened(ours.leaf(branch, period_of(leaf)), branch, stack)
-                for fresh in _fresh_rows(dataset, theirs, held):
+                for fresh in (only(branch, rows) for rows in _fresh_rows(dataset, theirs, held)):
                     waiting.append(fresh)
                     added += fresh.num_rows
                     if sum(part.num_rows for part in waiting) >= WRITTEN_ROWS:

@@ -18,8 +18,8 @@ LiveOption = Annotated[
     bool,
     typer.Option(
         "--live",
-        help="Count in what is only in the journal yet: trades, candles and events. New listings, and the events that "
-        "report revised or lost candles, come with the next drain.",
+        help="Count in what is only in the journal yet: trades, candles, quotes and events. New listings, and the "
+        "events that report revised or lost candles, come with the next drain.",
     ),
 ]
 
@@ -39,6 +39,6 @@ def report_waiting_trades(data: Path, remedy: str) -> None:
     layout = Layout(data)
     if not layout.exists or layout.pairs():
         return
-    waiting = JournalTail(layout.journal).read().num_rows
+    waiting = JournalTail(layout.data).read().num_rows
     if waiting:
         echo(f"recorder: nothing is archived yet; {counted(waiting, 'trade')} in the journal: {remedy}", err=True)

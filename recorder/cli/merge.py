@@ -22,11 +22,12 @@ from recorder import config
 from recorder import disk as rim
 from recorder.archive import merge_archive, open_archive
 from recorder.archive.compaction import compact
-from recorder.archive.datasets import WITHOUT_IDS
+from recorder.archive.datasets import MARKET_JOURNAL, QUOTE_SESSIONS, QUOTES, WITHOUT_IDS, Dataset
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout, existing
-from recorder.archive.merge_archive import Disagreement, Tally, TradeMerge
+from recorder.archive.merge_archive import Disagreement, Only, Tally, TradeMerge
 from recorder.archive.merge_certified_days import MergedMemory
+from recorder.archive.merge_sessions import Counted, SessionMerge
 from recorder.archive.schema import trades_table
 from recorder.archive.segment_tables import Segments
 from recorder.archive.trades import TradeArchive
@@ -36,7 +37,7 @@ from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.core.model import Instrument, Trade
 from recorder.core.pair_registry import settled
-from recorder.core.trade_ids import Spans
+from recorder.core.trade_ids import Span, Spans
 from recorder.disk import Disk
 from recorder.errors import CorruptLine, Malformed, StorageError, UsageError
 from recorder.journal import segment
@@ -46,6 +47,7 @@ from recorder.kraken.records import (
     ListingRecord,
     NotedFrame,
     PublishedCandles,
+    StreamedQuotes,
     TableRows,
     TradeRecord,
     UnknownRecord,
@@ -71,9 +73,10 @@ def merge(
 ) -> None:
     """Add everything that another archive of the same pairs has and this one has not; may run beside a recorder.
 
-    Trades are merged by id, candles by their time, listings by pair. The certificate of a day is merged along with all
-    of its trades; other events are not merged. Common rows are compared and never overwritten. Exit code 1 if they
-    disagree, or a file of the other archive is not sound. It can be stopped at any time: the next call resumes.
+    Trades are merged by id, candles by their time, quotes by session and message, listings by pair. The certificate of
+    a day is merged along with all of its trades; other events are not merged. Common rows are compared and never
+    overwritten. Exit code 1 if they disagree, or a file of the other archive is not sound. It can be stopped at any
+    time: the next call resumes.
     """
     layout = Layout((data or config.load(config_file).archive.path).resolve())
     theirs = _other(other, layout)
@@ -101,8 +104,16 @@ def merge(
                     found.certified += memory.take(pair, job.brought[pair], now_us=now_us)
         found.findings += job.refused.values()
         found.tallies = {pair: job.tally(pair) for pair in sorted({*pairs, *waiting.pairs})}
+        sessions = SessionMerge(QUOTES, QUOTE_SESSIONS, layout, theirs, _quoted(layout))
+        only: dict[Dataset, Only] = {
+            QUOTES: sessions.not_journalled,
+            QUOTE_SESSIONS: lambda _, rows: sessions.not_counted(rows),
+        }
+        found.unread_quotes = sum(spans.count() for spans in _quoted(theirs).values())
         for dataset in _MERGED:
-            found.added[dataset.noun], unsound = merge_archive.rows_of(dataset, layout, segments, theirs, room=room)
+            found.added[dataset.noun], unsound = merge_archive.rows_of(
+                dataset, layout, segments, theirs, room=room, only=only.get(dataset, lambda _, rows: rows)
+            )
             found.findings += unsound
         late = list(waiting.listed.values())
         found.listings, unsound = merge_archive.listings(layout, segments, theirs, late, room=room)
@@ -143,6 +154,7 @@ class _MergeReport:
     listings: int = 0
     certified: int = 0
     unread: int = 0
+    unread_quotes: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     def disagreed(self, one: Disagreement) -> None:
@@ -222,6 +234,22 @@ def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
     return found
 
 
+def _quoted(layout: Layout) -> Counted:
+    """Return the messages of quotes in a journal, which its drain will bring: to be read before the archive is."""
+    folder = layout.journal_dir(MARKET_JOURNAL)
+
+    def look() -> Counted:
+        found: dict[tuple[str, int], Spans] = {}
+        for entry in (entry for path in segment.segments(folder) for entry in segment.entries(path)):
+            if not isinstance(entry, CorruptLine) and isinstance(streamed := records.read(entry), StreamedQuotes):
+                with contextlib.suppress(Malformed):  # its drain reports it
+                    for row in (row for rows in streamed.parts().values() for row in rows):
+                        found.setdefault((row.pair, row.session), Spans()).add(Span(row.message, row.message))
+        return found
+
+    return rim.undisturbed(look, f"the segments in {folder}")
+
+
 def _take(job: TradeMerge, by_pair: dict[str, list[Trade]]) -> None:
     for pair, rows in by_pair.items():
         by_id = {row.trade_id: row for row in reversed(rows)}
@@ -263,6 +291,11 @@ def _print(found: _MergeReport, theirs: Layout, *, dry_run: bool) -> None:
             f"{found.unread:,} answers with candles wait in {theirs.journal}: start and stop the recorder there, which "
             "drains them, and merge again"
         )
+    if found.unread_quotes:
+        echo(
+            f"{found.unread_quotes:,} quotes wait in {theirs.journal_dir(MARKET_JOURNAL)}: start and stop the recorder "
+            "there, which drains them, and merge again"
+        )
     if found.count:
         echo("which of the two is right cannot be decided here: the stored content stays")
 
@@ -273,9 +306,10 @@ def _as_json(found: _MergeReport, *, dry_run: bool) -> dict[str, object]:
         "pairs": [{"pair": pair, **asdict(tally)} for pair, tally in found.tallies.items()],
         "disagreements": found.count,
         "listed": [asdict(one) for one in found.first],
-        **{f"{noun}_added": count for noun, count in found.added.items()},
+        **{f"{noun.replace(' ', '_')}_added": count for noun, count in found.added.items()},
         "listings_added": found.listings,
         "certified_days_added": found.certified,
         "candle_answers_in_journal": found.unread,
+        "quotes_in_journal": found.unread_quotes,
         "findings": [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in found.findings],
     }

@@ -18,7 +18,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from recorder.archive.datasets import EVENTS, OHLC, TRADES, WITHOUT_IDS, Dataset
+from recorder.archive.datasets import EVENTS, EVENTS_OF, OHLC, QUOTE_SESSIONS, QUOTES, TRADES, WITHOUT_IDS, Dataset
 from recorder.archive.parquet import Stamp, stamp
 from recorder.core.evidence import Promise
 from recorder.core.trade_ids import Run, Spans
@@ -69,14 +69,37 @@ SELECT
 """
 _TRADES: Final = ("files", "cut_files", "unread")
 """The variables that list files of trades, as named in a snapshot."""
+_NEW_EVENTS: Final = """
+    SELECT t.*
+    FROM tail_now AS t
+    WHERE NOT EXISTS (
+        FROM recorder_archived_{}() AS a
+        WHERE a.time >= make_timestamptz($since_us) AND a.time = t.time AND a.kind = t.kind
+            AND a.pair IS NOT DISTINCT FROM t.pair AND a.detail = t.detail
+    )
+"""
 _NEW_ROWS: Final[Mapping[str, str]] = {
-    EVENTS.name: """
+    **{events.name: _NEW_EVENTS.format(events.name) for events in EVENTS_OF.values()},
+    QUOTES.name: """
         SELECT t.*
         FROM tail_now AS t
         WHERE NOT EXISTS (
-            FROM recorder_archived_events() AS a
-            WHERE a.time >= make_timestamptz($since_us) AND a.time = t.time AND a.kind = t.kind
-                AND a.pair IS NOT DISTINCT FROM t.pair AND a.detail = t.detail
+            FROM recorder_archived_quotes() AS a
+            WHERE a.received >= make_timestamptz($since_us)
+                AND a.pair = t.pair AND a.session = t.session AND a.message = t.message
+        )
+    """,
+    # A segment whose rows moved meanwhile may have had more lines by then, so its archived row may tell of more.
+    QUOTE_SESSIONS.name: """
+        SELECT t.*
+        FROM tail_now AS t
+        WHERE NOT EXISTS (
+            FROM recorder_archived_quote_sessions() AS a
+            WHERE a.seen >= make_timestamptz($since_us) AND a.pair = t.pair AND a.session = t.session
+                AND CASE
+                    WHEN t.first_message IS NULL THEN a.ended = t.ended
+                    ELSE t.first_message BETWEEN a.first_message AND a.last_message
+                END
         )
     """,
     OHLC.name: """

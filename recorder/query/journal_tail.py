@@ -1,4 +1,4 @@
-"""The tail: journalled trades, candles and events that are not in the archive yet.
+"""The tail: journalled trades, candles, quotes and events that are not in the archive yet.
 
 Reads the journal forward only, and converts its rows to columns. Uses the drain's parser, so that a row is the same
 before and after it moves. Unreadable lines are left to the drain, which reports them; so are listings, which it
@@ -16,8 +16,19 @@ import numpy as np
 import pyarrow as pa
 
 from recorder.archive import schema
-from recorder.archive.datasets import EVENTS, OHLC, TRADES, Dataset
+from recorder.archive.datasets import (
+    BY_NAME,
+    EVENTS,
+    EVENTS_OF,
+    MARKET_EVENTS,
+    OHLC,
+    QUOTE_SESSIONS,
+    QUOTES,
+    TRADES,
+    Dataset,
+)
 from recorder.archive.footer import held_runs
+from recorder.archive.layout import Layout
 from recorder.archive.schema import REFUSED
 from recorder.core.model import Trade
 from recorder.core.trade_ids import Run, Span, Spans
@@ -37,21 +48,32 @@ _PIECES: Final = 64
 """The maximum number of chunks of a column before they are combined; many small ones slow every scan."""
 
 
-_SOURCES: Final = {OHLC: b'"source":"rest:/0/public/OHLC?', EVENTS: b'"source":"note"'}
+_TICKER: Final = b'"source":"ws:ticker:'
+_NOTE: Final = b'"source":"note"'
+_SOURCES: Final = {
+    OHLC: (b'"source":"rest:/0/public/OHLC?',),
+    EVENTS: (_NOTE,),
+    QUOTES: (_TICKER,),
+    QUOTE_SESSIONS: (_TICKER, b'"source":"ended:ticker:'),
+    MARKET_EVENTS: (_NOTE,),
+}
 """What lines with rows of these tables have near their beginning; all others need not be decoded."""
+TOGETHER: Final = ((OHLC,), (EVENTS,), (QUOTES, QUOTE_SESSIONS), (MARKET_EVENTS,))
+"""The tables without ids that have a tail; those whose rows are in the same lines are read together."""
 _SOURCE_WITHIN: Final = 96
 
 
-class JournalTail:
-    """The rows of one table in the journal, including repeats, as of the last :meth:`read`."""
+class JournalTails:
+    """The rows of some tables in the journal that they come from, including repeats, as of the last :meth:`read`."""
 
-    def __init__(self, journal: Path, dataset: Dataset = TRADES) -> None:
-        self._journal = journal
-        self._dataset = dataset
-        self._none = empty(dataset)
-        self._read: dict[Path, tuple[int, pa.Table]] = {}
+    def __init__(self, data: Path, datasets: Sequence[Dataset]) -> None:
+        self.datasets = tuple(datasets)
+        (name,) = {dataset.journal for dataset in datasets}
+        self._journal = Layout(data).journal_dir(name)
+        self._none = {dataset: empty(dataset) for dataset in datasets}
+        self._read: dict[Path, tuple[int, dict[Dataset, pa.Table]]] = {}
 
-    def read(self) -> pa.Table:
+    def read(self) -> dict[Dataset, pa.Table]:
         """Read on from where the last call ended; return all journalled rows, oldest first.
 
         Reads whole lines only, and returns none before it is durable. Call it before the archive is listed: a row may
@@ -59,24 +81,46 @@ class JournalTail:
         """
         # If a segment was retired during the read, its rows are in the archive now, so begin anew.
         self._read = undisturbed(self._all, f"the segments in {self._journal}")
-        return pa.concat_tables([self._none, *(table for _, table in self._read.values())])
+        tables = [tables for _, tables in self._read.values()]
+        return {
+            dataset: pa.concat_tables([none, *(found[dataset] for found in tables)])
+            for dataset, none in self._none.items()
+        }
 
-    def _all(self) -> dict[Path, tuple[int, pa.Table]]:
+    def _all(self) -> dict[Path, tuple[int, dict[Dataset, pa.Table]]]:
         return {path: self._read_on(path) for path in segment.segments(self._journal)}
 
-    def _read_on(self, path: Path) -> tuple[int, pa.Table]:
-        offset, table = self._read.get(path, (0, self._none))
+    def _read_on(self, path: Path) -> tuple[int, dict[Dataset, pa.Table]]:
+        offset, tables = self._read.get(path, (0, self._none))
         size = path.stat().st_size
         while offset < size:
             lines, following = segment.whole_lines(path, offset, limit=_CHUNK)
             if following == offset:
                 break
-            offset = following
-            table = pa.concat_tables([table, *_columns(self._dataset, lines)])
-            if table.column(0).num_chunks > _PIECES:
-                table = table.combine_chunks()
-            self._read[path] = offset, table
-        return offset, table
+            offset, tables = following, self._extended(tables, lines)
+            self._read[path] = offset, tables
+        return offset, tables
+
+    def _extended(self, tables: Mapping[Dataset, pa.Table], lines: list[bytes]) -> dict[Dataset, pa.Table]:
+        found: dict[Dataset, list[pa.Table]] = {dataset: [table] for dataset, table in tables.items()}
+        for dataset, table in _columns(self.datasets, lines):
+            found[dataset].append(table)
+        joined = {dataset: pa.concat_tables(parts) for dataset, parts in found.items()}
+        return {
+            dataset: table.combine_chunks() if table.column(0).num_chunks > _PIECES else table
+            for dataset, table in joined.items()
+        }
+
+
+class JournalTail:
+    """The trades in the journal of the archive at ``data``, including repeats, as of the last :meth:`read`."""
+
+    def __init__(self, data: Path) -> None:
+        self._tails = JournalTails(data, (TRADES,))
+
+    def read(self) -> pa.Table:
+        """Return all journalled trades, oldest first; see :meth:`JournalTails.read`."""
+        return self._tails.read()[TRADES]
 
 
 def empty(dataset: Dataset) -> pa.Table:
@@ -92,29 +136,49 @@ def _partition(name: str) -> pa.Field:
     return pa.field(name, pa.date32() if name == "date" else pa.string(), nullable=False)
 
 
-def _columns(dataset: Dataset, lines: list[bytes]) -> Iterator[pa.Table]:
-    if dataset == TRADES:
-        yield trade_columns(list(_trades(lines)))
+def _columns(datasets: Sequence[Dataset], lines: list[bytes]) -> Iterator[tuple[Dataset, pa.Table]]:
+    if TRADES in datasets:
+        yield TRADES, trade_columns(list(_trades(lines)))
         return
-    source = _SOURCES[dataset]
+    sources = tuple({source for dataset in datasets for source in _SOURCES[dataset]})
+    found: dict[tuple[Dataset, str | None], list[Any]] = {}
     for line in lines:
-        if source in line[:_SOURCE_WITHIN]:
-            with contextlib.suppress(CorruptLine, Malformed, *REFUSED):
-                yield from _stored_rows(dataset, segment.decode(line))
+        if any(source in line[:_SOURCE_WITHIN] for source in sources):
+            with contextlib.suppress(CorruptLine, Malformed):
+                for dataset, partition, rows in _rows(segment.decode(line)):
+                    if dataset in datasets:
+                        found.setdefault((dataset, partition), []).extend(rows)
+    for (dataset, partition), rows in found.items():
+        for table in _tables(dataset, partition, rows if dataset.fold is None else dataset.fold(rows)):
+            yield dataset, table
 
 
-def _stored_rows(dataset: Dataset, entry: segment.Entry) -> Iterator[pa.Table]:
-    """Yield the rows of a line as they will be stored. Raises Malformed, or one of REFUSED if they do not fit."""
+def _rows(entry: segment.Entry) -> Iterator[tuple[Dataset, str | None, Sequence[Any]]]:
+    """Yield the rows of a line as the drain adds them to tables. Raises Malformed."""
     from recorder.kraken import records  # noqa: PLC0415 -- only a live connection parses
 
     match records.read(entry):
-        case records.PublishedCandles() as answer if dataset == OHLC:
+        case records.PublishedCandles() as answer:
             candles = answer.candles()
             seen_us = entry.recv_ns // 1000
-            yield _table(dataset, candles[0].timeframe if candles else None, [(seen_us, one) for one in candles])
-        case records.TableRows() as given if given.table == dataset.name:
-            for partition, rows in given.parts().items():
-                yield _table(dataset, partition, rows)
+            yield OHLC, candles[0].timeframe if candles else None, [(seen_us, one) for one in candles]
+        case records.Note() as note:
+            for events in EVENTS_OF.values():  # only those of this journal are wanted
+                yield events, None, [note.event()]
+        case records.TableRows() as given:
+            for table, parts in given.tables().items():
+                for partition, rows in parts.items():
+                    yield BY_NAME[table], partition, rows
+
+
+def _tables(dataset: Dataset, partition: str | None, rows: Sequence[Any]) -> Iterator[pa.Table]:
+    """Yield rows as columns; one that does not fit the table is left out, since the drain reports it."""
+    try:
+        yield _table(dataset, partition, rows)
+    except REFUSED:
+        for row in rows:
+            with contextlib.suppress(*REFUSED):
+                yield _table(dataset, partition, [row])
 
 
 def _table(dataset: Dataset, partition: str | None, rows: Sequence[Any]) -> pa.Table:

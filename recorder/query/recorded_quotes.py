@@ -50,6 +50,10 @@ _SESSIONS: Final = """
     WHERE pair = $pair AND first_received IS NOT NULL
     ORDER BY first_received, session
 """
+_OUTSIDE: Final = """
+    SELECT coalesce(sum(rows), 0)::BIGINT AS rows
+    FROM quotes_outside_sessions($pair, make_timestamptz($start), make_timestamptz($stop))
+"""
 _SHOWN: Final = 3
 """The maximum number of stretches, or pairs, in a message."""
 
@@ -77,7 +81,7 @@ class KnownQuotes:
     """What is recorded of one pair in a range.
 
     ``unknown`` are the stretches of the range between sessions, from and to in µs since 1970 UTC. ``missing`` is the
-    number of frames that came and are not stored, ``outside`` that of rows of sessions that nothing else tells of.
+    number of frames that came and are not stored, ``outside`` that of rows of which `quote_sessions` does not tell.
     ``begins_us`` is when the first session begins, if that is later than the range.
     """
 
@@ -132,7 +136,6 @@ def known(engine: Engine, pair: str, limits: Range) -> KnownQuotes:
     params = _params(pair, limits)
     held = tuple(SessionRows(**row) for row in engine.fetch(_HELD, params).to_pylist())
     sessions = engine.fetch(_SESSIONS, {"pair": pair}).to_pylist()
-    told = {row["session"] for row in sessions}
     begins_us = None
     if sessions and limits.start_us is not None and limits.start_us < sessions[0]["start_us"]:
         begins_us = sessions[0]["start_us"]
@@ -140,7 +143,7 @@ def known(engine: Engine, pair: str, limits: Range) -> KnownQuotes:
         held,
         tuple(_unknown(sessions, limits)),
         sum(one.last - one.first + 1 - one.rows for one in held),
-        sum(one.rows for one in held if one.session not in told),
+        engine.fetch(_OUTSIDE, params)["rows"][0].as_py(),
         begins_us,
     )
 
@@ -227,7 +230,7 @@ def _told(told: KnownQuotes) -> Iterator[str]:
     if told.missing:
         yield f"{told.missing} frames could not be read"
     if told.outside:
-        yield f"{told.outside} rows are of sessions that quote_sessions lacks"
+        yield f"quote_sessions lacks {told.outside} rows that are stored"
 
 
 def _params(pair: str, limits: Range) -> dict[str, object]:

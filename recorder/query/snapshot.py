@@ -13,7 +13,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from recorder.archive.datasets import EVENTS, OHLC, Dataset
+from recorder.archive.datasets import BY_NAME, EVENTS, Dataset
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout
 from recorder.archive.stored_evidence import DatedClaims
@@ -22,7 +22,7 @@ from recorder.core.trade_ids import Run, Spans, joined
 from recorder.errors import StorageError
 from recorder.lazy_imports import pc
 from recorder.query import file_order
-from recorder.query.journal_tail import NONE, JournalTail, pending, runs_in
+from recorder.query.journal_tail import NONE, TOGETHER, JournalTail, JournalTails, pending, runs_in
 from recorder.query.refused_files import FAULTS, Fault, failing_path
 from recorder.query.table_snapshot import STAMPS, TableFiles, TableSnapshot, TableSnapshots
 from recorder.query.trade_files import PairFiles, TradeFiles
@@ -115,8 +115,8 @@ class Snapshots:
         self._listing = TradeFiles(data)
         self._layout = Layout(data)
         self._stamped = TableSnapshots(self._layout)
-        self._journalled = JournalTail(self._layout.journal) if live else None
-        self._told = {table: JournalTail(self._layout.journal, table) for table in (OHLC, EVENTS) if live}
+        self._journalled = JournalTail(data) if live else None
+        self._journalled_rows = [JournalTails(data, datasets) for datasets in TOGETHER if live]
         self._disowned = DatedClaims(self._layout)
 
     def pairs(self) -> list[str]:
@@ -150,7 +150,7 @@ class Snapshots:
 
         Tables that are partitioned by pair contain only these ``pairs``.
         """
-        tails = self._tails(tables)
+        tails = self._tails(tables, pairs)
         return replace(self._moment([], {}, (), tables, of_tables=pairs), tails=tails)
 
     def take(self, *pairs: str, tables: Collection[Dataset] = ()) -> Snapshot:
@@ -181,9 +181,23 @@ class Snapshots:
         moment = replace(moment, promises=promises, imported=imported)
         return replace(moment, archived=archived, tail=tail, runs=runs, footers=footers, tails=tails)
 
-    def _tails(self, tables: Collection[Dataset]) -> dict[str, pa.Table]:
-        """Return what the journal has of ``tables``, and of events, which tell which trades are missing."""
-        return {table.name: tail.read() for table, tail in self._told.items() if table in {EVENTS, *tables}}
+    def _tails(self, tables: Collection[Dataset], pairs: Collection[str] | None = None) -> dict[str, pa.Table]:
+        """Return what the journals have of ``tables``, and of events, which tell which trades are missing.
+
+        Of tables that are partitioned by pair, only rows of these ``pairs``.
+        """
+        wanted = {EVENTS, *tables}
+        found: dict[str, pa.Table] = {}
+        for tails in self._journalled_rows:
+            if wanted.intersection(tails.datasets):
+                found |= {table.name: rows for table, rows in tails.read().items() if table in wanted}
+        if pairs is None:
+            return found
+        names = pa.array(pairs, pa.string())
+        return {
+            name: rows.filter(pc.is_in(rows["pair"], names)) if BY_NAME[name].by_pair else rows
+            for name, rows in found.items()
+        }
 
     def _moment(
         self,

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import itertools
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -34,7 +33,7 @@ from recorder.errors import CorruptFile, DiskError
 from tests.archive.candles import NEW_YEAR_US, candle, candles, latest_seen, repeated, rows
 from tests.archive.rows import PAIR, START_US, archive, held, ids, over_new_year, plenty, trade, trades
 from tests.builders import instrument
-from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay
+from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay, same_names
 from tests.segments import named, numbers_in
 
 Tidy = Callable[[str], None]
@@ -196,14 +195,6 @@ def test_damage_of_our_own_is_not_compared_but_said(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(CorruptFile, match=rf"^{path} is damaged: "):
         merge(tmp_path / "a", tmp_path / "b")
-
-
-@contextmanager
-def same_names() -> Iterator[None]:
-    names = itertools.count(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=next(names) << 64))
-        yield
 
 
 def merge_and_tidy(data: Path, other: Path, disk: Disk) -> None:

@@ -101,7 +101,7 @@ class Bench(Fakes):
         for pair in {*self.ledger, *found}:
             mine, theirs = self.ledger.of(pair), found.of(pair)
             assert (mine.spans, mine.parked) == (theirs.spans, theirs.parked)
-        live = {*JournalTail(self.opened.layout.journal).read()["trade_id"].to_pylist(), *self.opened.ids()}
+        live = {*JournalTail(self.opened.layout.data).read()["trade_id"].to_pylist(), *self.opened.ids()}
         assert live >= {n for span in self.held() for n in range(span.first, span.last + 1)}
         assert not live & {n for span in self.parked() for n in range(span.first, span.last + 1)}
 

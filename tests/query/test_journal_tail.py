@@ -32,7 +32,7 @@ def ids(table: pa.Table) -> list[int]:
 
 
 def test_journalled_trades_are_seen_as_soon_as_their_line_is_whole(archive: Written) -> None:
-    journalled = JournalTail(archive.layout.journal)
+    journalled = JournalTail(archive.data)
     assert ids(journalled.read()) == []
     archive.journalled(trades(1, 2))
     assert ids(journalled.read()) == [1, 2]
@@ -52,7 +52,7 @@ def test_the_journal_is_read_forward_only(archive: Written, monkeypatch: pytest.
         return original(line)
 
     monkeypatch.setattr(segment, "decode", counted)
-    journalled = JournalTail(archive.layout.journal)
+    journalled = JournalTail(archive.data)
     for number in range(1, 200):
         archive.journalled(trades(number, number))
         if number % 50 == 0:
@@ -63,7 +63,7 @@ def test_the_journal_is_read_forward_only(archive: Written, monkeypatch: pytest.
 
 
 def test_many_small_reads_do_not_leave_many_small_pieces(archive: Written) -> None:
-    journalled = JournalTail(archive.layout.journal)
+    journalled = JournalTail(archive.data)
     for number in range(1, 300):
         archive.journalled(trades(number, number))
         table = journalled.read()
@@ -71,7 +71,7 @@ def test_many_small_reads_do_not_leave_many_small_pieces(archive: Written) -> No
 
 
 def test_what_is_drained_is_forgotten(archive: Written) -> None:
-    journalled = JournalTail(archive.layout.journal)
+    journalled = JournalTail(archive.data)
     archive.journalled(trades(1, 3))
     journalled.read()
     archive.drain()
@@ -94,14 +94,14 @@ def test_a_segment_that_is_retired_while_it_is_read_is_no_error(
         return found
 
     monkeypatch.setattr(segment, "segments", then_drained)
-    assert ids(JournalTail(archive.layout.journal).read()) == []
+    assert ids(JournalTail(archive.data).read()) == []
     assert len(archive.files()) == 2
 
 
 def test_segments_that_keep_vanishing_are_an_error_at_last(archive: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segment, "segments", lambda directory: [directory / "000000000099.jsonl"])
     with pytest.raises(StorageError, match=r"the segments in .* keep changing faster"):
-        JournalTail(archive.layout.journal).read()
+        JournalTail(archive.data).read()
 
 
 def test_lines_that_cannot_be_read_are_left_to_the_drain(archive: Written) -> None:
@@ -110,12 +110,12 @@ def test_lines_that_cannot_be_read_are_left_to_the_drain(archive: Written) -> No
     no_trade = segment.encode(1, "ws:trade:1", b'{"channel":"trade"}')
     other = segment.encode(1, "rest:/0/public/AssetPairs", b"{}")
     archive.journal.append([bad_sum, no_trade, other, good])
-    assert ids(JournalTail(archive.layout.journal).read()) == [1]
+    assert ids(JournalTail(archive.data).read()) == [1]
 
 
 def test_rows_are_the_same_before_and_after_they_move(archive: Written) -> None:
     archive.journalled([trade(1, price="0.000002926001", qty="383320500.12345678")])
-    before = JournalTail(archive.layout.journal).read().drop_columns("pair")
+    before = JournalTail(archive.data).read().drop_columns("pair")
     archive.drain()
     after = pq.read_table(archive.files()[0], partitioning=None)
     assert after.cast(before.schema).equals(before)

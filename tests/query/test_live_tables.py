@@ -6,12 +6,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from recorder.archive.datasets import MARKET_JOURNAL
 from recorder.archive.layout import Layout
 from recorder.core.event_kinds import EventKind
+from recorder.journal import segment
+from recorder.kraken import records
+from recorder.kraken.quote_session import SessionEnd
 from recorder.query.connect import Archive, connect
-from tests.ingest.drained_archive import SEGMENT, candles, drain, note, prepared
+from tests.ingest.drained_archive import SEGMENT, at, candles, drain, journal_lines, note, prepared
+from tests.kraken.quote_frames import ticker, top
 from tests.powercut import Unsynced
 
 FOUND_BY_THE_DRAIN = {"ohlc_lost", "ohlc_revised", "malformed", "listed"}
@@ -92,3 +98,50 @@ def test_without_live_the_journal_is_not_opened(data: Path) -> None:
     shutil.rmtree(data / "journal")
     with connect(data) as opened:
         assert rows(opened, EVENTS)
+
+
+MARKET = (
+    "FROM quotes ORDER BY ALL",
+    "FROM quote_sessions ORDER BY ALL",
+    EVENTS,
+)
+
+
+def quoted(received_s: float, message: int, *pairs: str, session: int = 7) -> bytes:
+    source = records.numbered_source("ticker", 1, dict.fromkeys(pairs, (session, message)))
+    return segment.encode(at(received_s), source, ticker(*map(top, pairs)))
+
+
+def ended(received_s: float, *messages: int, session: int = 7) -> bytes:
+    ends = [SessionEnd("BTC/USD", session, count, at(received_s - 1)) for count in messages]
+    return segment.encode(at(received_s), records.ended_source("ticker", 1), records.encode_ends(ends))
+
+
+def test_live_quotes_and_their_sessions_are_those_that_the_drain_will_store(tmp_path: Path) -> None:
+    data, name = tmp_path / "data", MARKET_JOURNAL
+    data.mkdir()
+    journalled = [note(-5, "connected", connection=1), *(quoted(n, n, "BTC/USD") for n in range(3))]
+    drain(data, Unsynced(), journalled=journalled, journal_name=name)
+    later = [quoted(4, 3, "BTC/USD", "ETH/USD"), ended(8, 5), quoted(9, 0, "BTC/USD", session=9), note(9, "stalled")]
+    journal_lines(data, later, name)
+    path = max(segment.segments(Layout(data).journal_dir(name)), key=lambda one: one.stat().st_size)
+
+    def seen(*, live: bool) -> list[list[dict[str, Any]]]:
+        with connect(data, live=live) as opened:
+            frame = opened.quotes("BTC/USD", on_gap="ignore", to="arrow")
+            pieces = [*opened.quote_batches("BTC/USD", rows=2, on_gap="ignore", to="arrow")]
+            assert pa.concat_tables(pieces).select(frame.column_names).equals(frame)
+            return [frame.to_pylist(), *(rows(opened, text) for text in MARKET)]
+
+    content, before, expected = path.read_bytes(), seen(live=False), seen(live=True)
+    assert [len(found) for found in expected] == [5, 6, 3, 2]
+    with connect(data, live=True, frozen=True) as frozen:
+        assert [rows(frozen, text) for text in MARKET] == expected[1:]
+        drain(data, Unsynced(), journal_name=name)
+        assert [rows(frozen, text) for text in MARKET] == expected[1:]
+    assert before != expected == seen(live=False)
+    # Between the writing of a segment's rows and its retirement they are in both places; and a reader may have read the
+    # journal when the segment had fewer lines.
+    for lines in (2, 5):
+        path.write_bytes(b"".join(content.splitlines(keepends=True)[:lines]))
+        assert seen(live=True) == expected

@@ -279,13 +279,36 @@ def test_what_is_not_known_of_a_range_is_reported_as_gaps_of_trades_are(archive:
             opened.quotes(BTC, minute(-1), after(1))
         with pytest.warns(UserWarning, match="quotes of this range were"):
             assert len(opened.quotes(BTC, on_gap="warn")) == 5
-    for path in (archive.data / "quote_sessions" / "year=2025").glob("0*.parquet"):
+
+
+def test_rows_of_which_no_session_tells_are_reported_in_frames_and_batches_and_seen_in_sql(archive: Written) -> None:
+    for number in range(3):
+        archive.quoted([quote(7, 2 * number + n, second(2 * number + n)) for n in (0, 1)])
+    files = sorted((archive.data / "quote_sessions" / "year=2025").glob("0*.parquet"))
+    for left, path in zip((2, 4, 6), (files[1], files[2], files[0]), strict=True):
         path.unlink()
-    with (
-        connect(archive.data) as opened,
-        pytest.raises(GapError, match="5 rows are of sessions that quote_sessions lacks"),
-    ):
-        opened.quotes(BTC)
+        said = f"quote_sessions lacks {left} rows that are stored"
+        with connect(archive.data) as opened:
+            with pytest.raises(GapError, match=said):
+                opened.quotes(BTC)
+            with pytest.raises(GapError, match=said):
+                opened.quote_batches(BTC, rows=2)
+            with pytest.warns(UserWarning, match=said):
+                assert [len(piece) for piece in opened.quote_batches(BTC, rows=4, on_gap="warn")] == [4, 2]
+            assert opened.quotes(BTC, on_gap="ignore").attrs["outside"] == {BTC: left}
+            (told,) = opened.sql("FROM quotes_outside_sessions('BTC/USD')", to="arrow").to_pylist()
+            assert (told["pair"], told["session"], told["rows"]) == (BTC, 7, left)
+
+
+def test_sessions_of_two_recorders_count_once(archive: Written, ask: Ask) -> None:
+    first = [quote(7, n, second(n), "100", str(101 + n % 3)) for n in range(30)]
+    archive.quoted(first, ended={(BTC, 7): second(30)})
+    questions = [f"FROM {name}('BTC/USD', '20 seconds', ?, ?)" for name in ("spread_bars", "quote_flow")]
+    alone = [ask(question, after(0), after(20)) for question in questions]
+    archive.quoted([quote(8, n, second(10.5 + n), "100", "109") for n in range(40)], ended={(BTC, 8): second(60)})
+    assert [ask(question, after(0), after(20)) for question in questions] == alone
+    assert [row[-1] for row in ask(questions[0], after(0), after(60))] == [1.0, 19.5 / 20, 1.0]
+    assert ask("SELECT quotes FROM spread_bars('BTC/USD', '20 seconds', ?, ?)", after(20), after(40)) == [(20,)]
 
 
 def test_batches_have_the_rows_of_the_whole_whatever_is_merged_meanwhile(archive: Written) -> None:
