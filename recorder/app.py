@@ -329,6 +329,7 @@ class _Run:
             foundation.disk,
             context,
             spare=spare,
+            spare_books=lambda waits: market.hold_books(waits=waits),
             full=stop.requested.set,
             raw=maintenance.raw,
         )

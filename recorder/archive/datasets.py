@@ -40,6 +40,8 @@ MARKET_JOURNAL: Final = "journal_market"
 """The journal of what comes many times as often as trades, and must never delay them."""
 BOOKS_JOURNAL: Final = "journal_books"
 """The journal of books, which come several times as often again: its segments are large and seldom drained."""
+LOCKED_WITH: Final[Mapping[str, str]] = {BOOKS_JOURNAL: MARKET_JOURNAL}
+"""Journals that the process of another one writes too: one lock is for both."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ class Layout:
 
     def journal_lock(self, journal: str) -> Path:
         """Return the lock of the one process that writes a journal and drains it."""
-        return self.lock if journal == MAIN_JOURNAL else self.locks / f"{journal}.lock"
+        owner = datasets.LOCKED_WITH.get(journal, journal)
+        return self.lock if owner == MAIN_JOURNAL else self.locks / f"{owner}.lock"
 
     def pair_dir(self, pair: str) -> Path:
         """Return the partition of ``pair``. The name is percent-encoded, so no pair can leave the archive."""

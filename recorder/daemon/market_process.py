@@ -1,6 +1,6 @@
-"""The process that records quotes, as seen from the recorder: it is begun, watched, told of changes, and begun again.
+"""The process that records quotes and books, as seen from the recorder: begun, watched, told of changes, begun again.
 
-It is a process of its own because Python runs one thread at a time: beside quotes, which come far more often, trades
+It is a process of its own because Python runs one thread at a time: beside these, which come far more often, trades
 would wait for each step of the work on them. Its end, whatever the reason, is an event and never the recorder's end.
 
 Kept from the loop of trades: nothing here waits for the process. What is sent to it is a line in a pipe's buffer; what
@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from recorder.archive.datasets import MARKET_JOURNAL, SCHEMA_FILE, written_by
+from recorder.archive.datasets import BOOKS_JOURNAL, MARKET_JOURNAL, SCHEMA_FILE, written_by
 from recorder.archive.layout import Layout
 from recorder.config import Config
 from recorder.core.backoff import GrowingDelay
@@ -61,7 +61,7 @@ log = structlog.get_logger()
 
 
 class MarketProcess:
-    """Runs the process while the configuration names pairs of quotes, and nothing holds it back."""
+    """Runs the process while the configuration names pairs of quotes or books, and nothing holds it back."""
 
     def __init__(
         self,
@@ -73,7 +73,8 @@ class MarketProcess:
         memory: Callable[[int], int | None] | None = None,
     ) -> None:
         """Begin with ``config``. ``has_work`` returns whether an earlier run left anything to look after; it blocks."""
-        self._config = config
+        self._configured = self._config = config
+        self._books_held = False
         self._notes = context.notes
         self._metrics = context.metrics
         self._clock = context.clock
@@ -85,12 +86,24 @@ class MarketProcess:
         self._reason: str | None = None
         self._heard_s = 0.0
         self._pid: int | None = None
-        self._pairs = self._ends = 0
+        self._pairs = self._books = self._ends = 0
         self._metrics.market_running.set_function(lambda: self._pid is not None)
 
     def want(self, config: Config) -> None:
         """Record by this configuration from now on."""
-        self._config = config
+        self._configured = config
+        self._choose()
+
+    def hold_books(self, *, waits: bool) -> None:
+        """Record no books while the disk has little room, though enough for quotes."""
+        if waits != self._books_held:
+            self._books_held = waits
+            self._choose()
+
+    def _choose(self) -> None:
+        """Choose by which configuration the process records."""
+        books = self._configured.books.model_copy(update={"pairs": ()})
+        self._config = self._configured.model_copy(update={"books": books}) if self._books_held else self._configured
         self._changed.set()
 
     def hold(self, *, waits: bool) -> None:
@@ -105,20 +118,27 @@ class MarketProcess:
 
     @property
     def about(self) -> dict[str, object] | None:
-        """What there is to say of it; None if no quotes are to be recorded."""
-        if not self._config.quotes.pairs:
+        """What there is to say of it; None if neither quotes nor books are to be recorded."""
+        if not _names_pairs(self._configured):
             return None
-        return {"running": self._pid is not None, "held": self._held, "pairs": self._pairs, "ends": self._ends}
+        return {
+            "running": self._pid is not None,
+            "held": self._held,
+            "pairs": self._pairs,
+            "books": self._books,
+            "books_held": self._books_held and bool(self._configured.books.pairs),
+            "ends": self._ends,
+        }
 
     async def run(self) -> None:
         """Run the process whenever it is wanted, until :meth:`stop`. If cancelled, end it without a drain.
 
-        While no quotes are recorded, it is begun once a day, to look after what earlier runs left.
+        While neither is recorded, it is begun once a day, to look after what earlier runs left.
         """
         delay = GrowingDelay(FIRST_S, LAST_S)
         due_s, left = self._clock.monotonic(), False
         while not self._stopping:
-            if not self._config.quotes.pairs and self._clock.monotonic() >= due_s:
+            if not _names_pairs(self._config) and self._clock.monotonic() >= due_s:
                 due_s = self._clock.monotonic() + LOOK_AFTER_S
                 left = await asyncio.to_thread(self._leaves_work)
             if not (self._wanted or (left and not self._held)):
@@ -145,7 +165,7 @@ class MarketProcess:
 
     @property
     def _wanted(self) -> bool:
-        return bool(self._config.quotes.pairs) and not self._held and not self._stopping
+        return _names_pairs(self._config) and not self._held and not self._stopping
 
     async def _until(self, true: Callable[[], bool]) -> None:
         while not true():
@@ -188,7 +208,7 @@ class MarketProcess:
             code = await process.wait()
             await asyncio.wait(reading, timeout=1.0)
         finally:
-            self._pid, self._metrics.beside, self._pairs = None, "", 0
+            self._pid, self._metrics.beside, self._pairs, self._books = None, "", 0, 0
             for one in (*beside, *reading):
                 one.cancel()
             await _end(process)
@@ -199,7 +219,7 @@ class MarketProcess:
         """Tell the process each configuration; ask it to end when it is not wanted any more, and see to it."""
         sent, stdin = None, process.stdin
         assert stdin is not None
-        while self._wanted or not (sent or self._config.quotes.pairs or self._stopping):
+        while self._wanted or not (sent or _names_pairs(self._config) or self._stopping):
             if sent is not self._config:
                 sent = self._config
                 stdin.write(child_messages.encode_config(sent))
@@ -227,7 +247,7 @@ class MarketProcess:
             with contextlib.suppress(msgspec.DecodeError):
                 state = child_messages.decode_state(line)
                 self._heard_s = self._clock.monotonic()
-                self._pairs, self._metrics.beside = state.pairs, state.metrics
+                self._pairs, self._books, self._metrics.beside = state.pairs, state.books, state.metrics
 
         await _each_line(process.stdout, take)
 
@@ -239,10 +259,16 @@ def leaves_work(layout: Layout) -> bool:
     """
 
     def has_files() -> bool:
-        branches = (branch for dataset in written_by(MARKET_JOURNAL) for branch in layout.branches(dataset))
+        branches = (branch for name in names for dataset in written_by(name) for branch in layout.branches(dataset))
         return any(path.name != SCHEMA_FILE for branch in branches for path in layout.files(branch))
 
-    return has_lines(layout.journal_dir(MARKET_JOURNAL)) or undisturbed(has_files, "the files of quotes")
+    names = (MARKET_JOURNAL, BOOKS_JOURNAL)
+    has_left = any(has_lines(layout.journal_dir(name)) for name in names)
+    return has_left or undisturbed(has_files, "the files of quotes and books")
+
+
+def _names_pairs(config: Config) -> bool:
+    return bool(config.quotes.pairs or config.books.pairs)
 
 
 async def _relay(process: Process) -> None:
