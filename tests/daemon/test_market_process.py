@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
-from recorder.config import Config, ExchangeConfig, QuotesConfig
+from recorder.config import BooksConfig, Config, ExchangeConfig, QuotesConfig
 from recorder.daemon import child_messages, market_process
 from recorder.daemon.child_messages import State
 from recorder.daemon.market_process import LIMIT_BYTES, LOOK_AFTER_S, LOOK_S, SILENT_S, STOP_S, MarketProcess
@@ -157,6 +157,33 @@ async def test_it_is_asked_to_end_for_as_long_as_something_else_needs_the_room(b
         bench.market.want(config())
         await until(lambda: bench.begun[1].returncode == -15, what="its end: no pair is left")
         assert bench.market.about is None
+
+
+async def test_books_are_left_out_of_what_it_is_told_while_the_disk_has_little_room(
+    bench_of: Opened, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    program = ALIVE + (
+        f"said = open({str(told)!r}, 'w', buffering=1)\nsaid.write(first)\nfor line in sys.stdin: said.write(line)\n"
+    )
+    async with bench_of(program, "*") as bench:
+        both = config("*").model_copy(update={"books": BooksConfig(pairs=("BTC/USD",))})
+        bench.market.want(both)
+        await until(lambda: told.exists() and "BTC/USD" in told.read_text(), what="books")
+        bench.market.hold_books(waits=True)
+        assert bench.about["books_held"]
+        bench.market.want(both.model_copy())
+        bench.market.hold_books(waits=False)
+        lines = lambda: told.read_text().splitlines()  # noqa: E731
+        await until(lambda: "BTC/USD" in lines()[-1] and len(lines()) > 2, what="books again")
+        read = [child_messages.decode_config(line.encode()) for line in lines()]
+        assert all(one.quotes.pairs == ("*",) for one in read)
+    async with bench_of(ALIVE) as bench:
+        bench.market.hold_books(waits=True)
+        bench.market.want(config().model_copy(update={"books": BooksConfig(pairs=("BTC/USD",))}))
+        await settle()
+        assert bench.begun == [], "there is nothing to record"
+        assert bench.about["books_held"]
 
 
 async def test_one_that_does_not_end_when_asked_is_killed(bench_of: Opened) -> None:
