@@ -5,7 +5,7 @@
 --
 -- A session begins with a snapshot. verified is the number of messages whose checksum held; it covers the best
 -- verified_levels levels of each side, deeper ones are as received. mismatches is 1 if the checksum of the last message
--- did not hold, missing the number of messages that came and are not stored. ended is until when the session is known to
+-- did not hold, last_received is when the last frame came whose checksum held, missing the number of messages that came and are not stored. ended is until when the session is known to
 -- have run, and end_reason why it ended; both are NULL while it runs. Nothing is known of the time between sessions.
 -- stored_book_sessions() has one row per session and drained journal segment.
 

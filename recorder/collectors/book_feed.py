@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from recorder.clock import Clock
@@ -106,7 +107,9 @@ def left_unended(segments: Iterable[Path]) -> list[BookEnd]:
                     if has_ended:
                         running.pop((end.pair, end.session), None)
                     else:
-                        running[end.pair, end.session] = end
+                        before = running.get((end.pair, end.session))
+                        until_ns = max(end.until_ns, 0 if before is None else before.until_ns)
+                        running[end.pair, end.session] = msgspec.structs.replace(end, until_ns=until_ns)
     return list(running.values())
 
 
@@ -116,7 +119,7 @@ def _told(entry: segment.Entry) -> Iterator[tuple[BookEnd, bool]]:
         match records.read(entry):
             case records.StreamedBook():
                 at = book_lines.place(entry.source)
-                yield BookEnd(at.pair, at.session, at.message + 1, entry.recv_ns, "killed"), False
+                yield BookEnd(at.pair, at.session, at.message + 1, 0 if at.mismatch else entry.recv_ns, "killed"), False
             case records.EndedBooks() as noted:
                 for end in noted.ends():
                     yield end, True

@@ -137,7 +137,8 @@ class BookPart(msgspec.Struct, frozen=True, gc=False):
 
     ``first_message`` is None if there is no message among them; ``last_message`` is the highest that is known of, also
     where only the end tells. ``messages`` is how many there are; of these the checksum held for ``verified`` and did
-    not for ``mismatches``. ``first_us`` and ``last_us`` are when the first and the last of them were received.
+    not for ``mismatches``. ``first_us`` is when the first of them was received, ``last_us`` the last frame among them
+    whose checksum held: None if there is none.
     ``depth`` is that of the subscription, and the digits are those of the texts in the checksum; None if no line tells.
     ``ended_us`` is until when the session is known to have run, and ``end`` why it ended; None if its end is not among
     these lines. ``seen_us`` is when the newest of them was received. All times are µs since 1970-01-01 UTC.

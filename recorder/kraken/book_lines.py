@@ -151,8 +151,9 @@ def _levels(message: BookMessage, at: BookPlace, kind: BookKind) -> Iterator[_Ch
         yield "evicted", "ask", gone, "0"
 
 
-def part(at: BookPlace, *, received_us: int) -> BookPart:
+def part(at: BookPlace, *, received_us: int, is_checkpoint: bool = False) -> BookPart:
     """Return what one message is of its session."""
+    is_proof = not (is_checkpoint or at.mismatch)
     return BookPart(
         at.pair,
         at.session,
@@ -162,7 +163,7 @@ def part(at: BookPlace, *, received_us: int) -> BookPart:
         int(not at.mismatch),
         int(at.mismatch),
         received_us,
-        received_us,
+        received_us if is_proof else None,
         at.depth,
         None if at.digits is None else at.digits.price,
         None if at.digits is None else at.digits.qty,

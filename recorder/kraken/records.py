@@ -330,7 +330,8 @@ class StreamedBook(TableRows, frozen=True, gc=False):
     def tables(self) -> Mapping[str, Parts]:
         """Return the rows by pair, and what they are of their session. Raises Malformed."""
         at = book_lines.place(self.line.source)
-        part = book_lines.part(at, received_us=self.line.recv_ns // 1000)
+        is_checkpoint = isinstance(self, BookCheckpoint)
+        part = book_lines.part(at, received_us=self.line.recv_ns // 1000, is_checkpoint=is_checkpoint)
         return {self.table: {at.pair: self._rows(at)}, EndedBooks.table: {None: [part]}}
 
     def _rows(self, at: BookPlace) -> list[BookRow]:
