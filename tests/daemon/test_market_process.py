@@ -167,19 +167,19 @@ async def test_books_are_left_out_of_what_it_is_told_while_the_disk_has_little_r
         f"said = open({str(told)!r}, 'w', buffering=1)\nsaid.write(first)\nfor line in sys.stdin: said.write(line)\n"
     )
     async with bench_of(program, "*") as bench:
-        both = config("*").model_copy(update={"books": BooksConfig(pairs=("BTC/USD",))})
+        both = config("*").model_copy(update={"books": BooksConfig(pairs=("SOL/USD",))})
         bench.market.want(both)
-        await until(lambda: told.exists() and "BTC/USD" in told.read_text(), what="books")
+        await until(lambda: told.exists() and "SOL/USD" in told.read_text(), what="books")
         bench.market.hold_books(waits=True)
         assert bench.about["books_held"]
-        await until(lambda: "BTC/USD" not in told.read_text().splitlines()[-1], what="no books")
+        await until(lambda: "SOL/USD" not in told.read_text().splitlines()[-1], what="no books")
         bench.market.hold_books(waits=False)
-        await until(lambda: "BTC/USD" in told.read_text().splitlines()[-1], what="books again")
+        await until(lambda: "SOL/USD" in told.read_text().splitlines()[-1], what="books again")
         read = [child_messages.decode_config(line.encode()) for line in told.read_text().splitlines()]
         assert all(one.quotes.pairs == ("*",) for one in read)
     async with bench_of(ALIVE) as bench:
         bench.market.hold_books(waits=True)
-        bench.market.want(config().model_copy(update={"books": BooksConfig(pairs=("BTC/USD",))}))
+        bench.market.want(config().model_copy(update={"books": BooksConfig(pairs=("SOL/USD",))}))
         await settle()
         assert bench.begun == [], "there is nothing to record"
         assert bench.about["books_held"]
