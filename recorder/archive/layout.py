@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from recorder.archive import datasets
 from recorder.archive.datasets import NO_PARTITION, SCHEMA_FILE, TRADES, Branch, Dataset
 from recorder.core.segment_names import MAIN_JOURNAL, raw_folder
-from recorder.disk import check_link, folders_in, listing
+from recorder.disk import check_link, folders_in, listing, names_in
 from recorder.errors import NoSuchArchive, UnlistedFolder, UnsoundFile, UsageError
 
 SUFFIX: Final = ".parquet"
@@ -123,6 +123,10 @@ class Layout:
         found = (home / name for name in folders_in(home) if name.startswith(prefix))
         # Other entries beside a partition, like year=2025.tar, are not leaves.
         return [leaf for leaf in found if period_of(leaf) is not None]
+
+    def lacks(self, dataset: Dataset) -> bool:
+        """Return whether the archive lacks a table that was added after the release which recorded it."""
+        return dataset.added_later and not names_in(self.folder(dataset))
 
     def files(self, branch: Branch) -> list[Path]:
         """Return the files of a branch, sorted by path. Raises FileNotFoundError if a compaction interferes."""

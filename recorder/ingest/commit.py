@@ -13,7 +13,7 @@ from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.runtime.context import Context
 from recorder.runtime.inbox import Inbound
-from recorder.runtime.waiting import first_of
+from recorder.runtime.waiting import first_of, to_the_end
 
 DRAIN_TRADES: Final = 200_000
 """Journalled trades that start a drain without waiting for the clock: a live reader parses the tail each time."""
@@ -99,7 +99,7 @@ class Commit:
         return self._clock.monotonic() - self._since_s
 
     async def flush(self) -> None:
-        """Commit the waiting lines now."""
+        """Commit the waiting lines now. If cancelled, what was taken from the inbox is in the journal nevertheless."""
         if self._since_s is None:
             self._since_s = self._clock.monotonic()
         async with self.writing:
@@ -122,7 +122,7 @@ class Commit:
             batch = await self._append_sorted(batch)
             claims = joined(run for inbound in batch for run in inbound.claims)
         else:
-            await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
+            await to_the_end(asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch]))
         self._in_flight, self._since_s = False, started_s
         hole_seen = self._claim(claims)
         for inbound in batch:
@@ -157,7 +157,7 @@ class Commit:
             self._journal.append([inbound.line for inbound in lines])
             return lines
 
-        written = await asyncio.to_thread(append)
+        written = await to_the_end(asyncio.to_thread(append))
         self._parking.done(steps)
         return written
 
@@ -203,12 +203,17 @@ class Commit:
 
     async def _rotate(self) -> bool:
         """Close the open segment, with what waits if the next one begins with what follows from that."""
-        heads, hole_seen = self._heads(), False
+        heads = self._heads()
         # Nothing may come in between: what is received from here on changes what the heads show.
-        if heads and (waiting := self._inbox.take()):
-            hole_seen = await self._write(waiting)
+        waiting = self._inbox.take() if heads else []
+        hole_seen = await to_the_end(self._begin(heads, waiting))
+        self._bytes_since = self._held_bytes_since = 0
+        return hole_seen
+
+    async def _begin(self, heads: Sequence[bytes], waiting: Sequence[Inbound]) -> bool:
+        """Close the open segment with the lines ``waiting``, and begin the next with ``heads``."""
+        hole_seen = bool(waiting) and await self._write(waiting)
         await asyncio.to_thread(self._journal.rotate, self._clock.wall_ns())
         if heads:
             await asyncio.to_thread(self._journal.append, heads)
-        self._bytes_since = self._held_bytes_since = 0
         return hole_seen

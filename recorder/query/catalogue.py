@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import glob
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from recorder.archive import schema_versions
 from recorder.archive.datasets import DATASETS, TRADES, WITHOUT_IDS, Dataset
+from recorder.archive.layout import Layout
 from recorder.errors import UsageError
 from recorder.query import arguments, statement_pairs, table_rows
 
@@ -30,6 +31,9 @@ _OF_CONNECT: Final = "macros/candles_of"
 """Used by recorder.connect() alone."""
 _FORM: Final = re.compile(r"sources/\w+/stored")
 """The files that are written once for each table without ids."""
+_PLAIN_ROWS: Final = "sources/plain/stored"
+_NO_ROWS: Final = "sources/lacking/stored"
+"""Stands in for _PLAIN_ROWS for tables that an archive lacks."""
 ABSENT: Final = "sources/snapshot/absent_spans"
 """Collects the void and disowned ids of the snapshot for ASKED_ABSENT, which reads the events at each query."""
 ASKED_ABSENT: Final = "sources/plain/absent_spans"
@@ -168,8 +172,12 @@ def _parameters(header: Iterable[str]) -> tuple[Parameter, ...]:
 
 def text(name: str) -> str:
     """Return the SQL file ``name``, given without ``.sql``, from an installed wheel or from the repository."""
-    written = _root().joinpath(*f"{name}.sql".split("/")).read_text(encoding="utf-8")
+    written = _written(name)
     return table_rows.filled(written) if _FORM.fullmatch(name) else written
+
+
+def _written(name: str) -> str:
+    return _root().joinpath(*f"{name}.sql".split("/")).read_text(encoding="utf-8")
 
 
 def simpler(part: str, *, simple: bool) -> str:
@@ -184,13 +192,32 @@ def simpler(part: str, *, simple: bool) -> str:
 
 def script(data: Path) -> str:
     """Return one script that gives any DuckDB client the views and macros over the archive at ``data``."""
-    return "\n".join([preamble(data), *(text(name) for name in plain())])
+    lacking = _lacking(data)
+    return "\n".join([_preamble(_variables(data, lacking)), *_plain_texts(lacking)])
 
 
 def stored(data: Path) -> str:
     """Return the same views and macros for a database file, which keeps neither variables nor settings."""
-    values = _variables(data)
-    return _VARIABLE.sub(lambda used: values.get(used[1], "NULL"), "\n".join(text(name) for name in plain()))
+    lacking = _lacking(data)
+    values = _variables(data, lacking)
+    return _VARIABLE.sub(lambda used: values.get(used[1], "NULL"), "\n".join(_plain_texts(lacking)))
+
+
+def _lacking(data: Path) -> tuple[Dataset, ...]:
+    """Return the tables that the archive at ``data`` lacks, because an earlier release recorded it."""
+    layout = Layout(data)
+    return tuple(dataset for dataset in DATASETS if layout.lacks(dataset))
+
+
+def _plain_texts(lacking: Sequence[Dataset]) -> Iterator[str]:
+    for name in plain():
+        if name != _PLAIN_ROWS:
+            yield text(name)
+            continue
+        yield table_rows.filled(_written(name), lacking)
+        if lacking:
+            there = [dataset for dataset in WITHOUT_IDS if dataset not in lacking]
+            yield table_rows.filled(_written(_NO_ROWS), there)
 
 
 def plain() -> tuple[str, ...]:
@@ -340,23 +367,28 @@ def _needs(code: Mapping[str, str]) -> dict[str, set[str]]:
 
 
 def preamble(data: Path) -> str:
+    """Return the SQL that begins every connection; see :func:`_preamble`."""
+    return _preamble(_variables(data))
+
+
+def _preamble(values: Mapping[str, str]) -> str:
     """Return the SQL that begins every connection: times are UTC, and the archive is at ``data``.
 
     For one pair of the view trades, or one timeframe of ohlc, DuckDB estimates a single row unless its first file
     matches. To the left of an ASOF join it would then compare that one row, in truth a million, with each on the right.
     """
     settings = ("TimeZone='UTC'", "asof_loop_join_threshold = 0")
-    variables = (f"VARIABLE {name} = {value}" for name, value in _variables(data).items())
+    variables = (f"VARIABLE {name} = {value}" for name, value in values.items())
     return "".join(f"SET {one};\n" for one in (*settings, *variables))
 
 
-def _variables(data: Path) -> dict[str, str]:
+def _variables(data: Path, lacking: Container[Dataset] = ()) -> dict[str, str]:
     # The folder becomes part of globs, so its special characters must be escaped.
     folder = glob.escape(str(data)).replace("'", "''")
     return {
         DATA: f"'{folder}'",
         SCHEMA: str(schema_versions.current(TRADES.name)),
-        GLOBS: _patterns(folder, DATASETS),
+        GLOBS: _patterns(folder, (dataset for dataset in DATASETS if dataset not in lacking)),
         KEYED_GLOBS: _patterns(folder, (dataset for dataset in DATASETS if dataset.by_key)),
     }
 
@@ -371,7 +403,8 @@ def _within(folder: str) -> list[str]:
 
 
 def _hint(name: str, there: list[str]) -> str:
-    near = difflib.get_close_matches(name, there, n=3, cutoff=0.6)
+    begun = [one for one in there if name and one.startswith(name)]
+    near = begun[:3] or difflib.get_close_matches(name, there, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(there)}"
 
 

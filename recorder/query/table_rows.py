@@ -7,21 +7,34 @@ Contains where DuckDB finds the files of a table, and the order of its columns. 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from string import Template
 from typing import Final
 
+import pyarrow as pa
+
 from recorder.archive.datasets import WITHOUT_IDS, Dataset, Period
+from recorder.archive.schema import TIME
 
 _PERIODS: Final[Mapping[Period, str]] = {"year": "BIGINT", "date": "DATE"}
 """The DuckDB type of the names of partition folders."""
+_TYPES: Final = {
+    pa.string(): "VARCHAR",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    TIME: "TIMESTAMPTZ",
+}
 _WIDTH: Final = 116
 _INDENT: Final = "\n    "
 
 
-def filled(form: str) -> str:
-    """Return the SQL of a form for every table without ids. Raise KeyError for an unknown placeholder."""
-    return "\n".join(Template(form).substitute(_blanks(dataset)) for dataset in WITHOUT_IDS)
+def filled(form: str, lacking: Container[Dataset] = ()) -> str:
+    """Return the SQL of a form for every table without ids but the ``lacking``.
+
+    Raise KeyError for an unknown placeholder.
+    """
+    there = (dataset for dataset in WITHOUT_IDS if dataset not in lacking)
+    return "\n".join(Template(form).substitute(_blanks(dataset)) for dataset in there)
 
 
 def columns(dataset: Dataset) -> list[str]:
@@ -56,7 +69,16 @@ def _blanks(dataset: Dataset) -> dict[str, str]:
         "glob": glob_of(dataset),
         "hive": _hive(parts) if parts else "",
         "stamp": str(dataset.stamp),
+        "nothing": f",{_INDENT}".join(f"NULL::{_type(dataset, name)} AS {name}" for name in columns(dataset)),
     }
+
+
+def _type(dataset: Dataset, column: str) -> str:
+    """Return the DuckDB type of a column of the stored rows."""
+    if column == dataset.partition:
+        return "VARCHAR"
+    kind = dataset.columns.field(column).type
+    return f"DECIMAL({kind.precision}, {kind.scale})" if pa.types.is_decimal(kind) else _TYPES[kind]
 
 
 def _hive(parts: Mapping[str, str]) -> str:

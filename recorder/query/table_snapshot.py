@@ -25,7 +25,7 @@ from recorder.archive.footer import Footer
 from recorder.archive.integrity import check_place, check_times
 from recorder.archive.layout import Layout, listed
 from recorder.archive.parquet import FileFacts, OpenFile, Stamp, read_facts, stamp
-from recorder.disk import Disk, listing, names_in
+from recorder.disk import Disk, listing
 from recorder.errors import StorageError, UnsoundFile
 from recorder.lazy_imports import pc
 from recorder.query import file_order
@@ -204,7 +204,7 @@ class TableSnapshots:
         path = self._layout.schema_file(table)
         with listing(path.parent):
             there = path.is_file()
-        if not there and table.added_later and not names_in(self._layout.folder(table)):
+        if not there and self._layout.lacks(table):
             return _stand_in(table)
         if not there:
             raise StorageError(

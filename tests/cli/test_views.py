@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -7,9 +8,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import recorder
+from recorder.archive.datasets import WITHOUT_IDS
 from recorder.cli.views import views
+from recorder.core.model import Event
 from recorder.errors import NoSuchArchive, UsageError
-from tests.archives import trades, writing
+from tests.archives import START_US, trades, writing
 
 app = typer.Typer()
 app.command()(views)
@@ -25,6 +29,29 @@ def test_it_prints_a_script_that_works_in_any_folder(tmp_path: Path, monkeypatch
     with duckdb.connect() as client:
         client.execute(script)
         assert client.execute("SELECT rows FROM coverage").fetchall() == [(3,)]
+
+
+def test_tables_that_an_earlier_release_left_no_folder_for_are_empty(tmp_path: Path) -> None:
+    with writing(tmp_path / "data") as archive:
+        archive.append(trades(1, 3))
+        archive.noted(Event(START_US, "connected", None, "{}"))
+        columns = {}
+        with recorder.connect(archive.data) as opened:
+            for table in (one for one in WITHOUT_IDS if one.added_later):
+                columns[table.name] = opened.sql(f"DESCRIBE FROM stored_{table.name}()", to="arrow").to_pylist()
+                shutil.rmtree(archive.layout.folder(table))
+    options = ["--data", str(tmp_path / "data")]
+    made = tmp_path / "archive.duckdb"
+    CliRunner().invoke(app, [*options, "--database", str(made)], catch_exceptions=False)
+    with duckdb.connect() as script, duckdb.connect(str(made), read_only=True) as database:
+        script.execute(CliRunner().invoke(app, options, catch_exceptions=False).output)
+        for client in (script, database):
+            for name, expected in columns.items():
+                told = client.execute(f"DESCRIBE FROM stored_{name}()").fetchall()
+                assert [row[:2] for row in told] == [(row["column_name"], row["column_type"]) for row in expected]
+            assert client.execute("FROM spread_bars('BTC/USD', '1 minute')").fetchall() == []
+            assert client.execute("SELECT kind FROM events").fetchall() == [("connected",)]
+            assert client.execute("FROM unsound_files").fetchall() == []
 
 
 def test_where_there_is_no_archive_it_says_so(tmp_path: Path) -> None:

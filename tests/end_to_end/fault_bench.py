@@ -45,7 +45,7 @@ class FastClock:
 
     def __init__(self) -> None:
         self.turn_s = TURN_S
-        self._now_s = 0.0
+        self._now_s = self._stepped_s = 0.0
         self._numbered = 0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
@@ -53,7 +53,7 @@ class FastClock:
         return self._now_s
 
     def wall_ns(self) -> int:
-        return START_NS + int(self._now_s * 1e9)
+        return START_NS + int((self._now_s + self._stepped_s) * 1e9)
 
     async def sleep(self, delay_s: float) -> None:
         woken = asyncio.get_running_loop().create_future()
@@ -73,6 +73,10 @@ class FastClock:
     def forward(self, seconds: float) -> None:
         """Let so much time pass at once."""
         self._now_s += seconds
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock, as a person or NTP does."""
+        self._stepped_s += seconds
 
     async def passed(self, seconds: float, *, turn_s: float = TURN_S) -> None:
         """Return once so much time has passed, in turns of this length."""

@@ -6,22 +6,29 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from asyncio.subprocess import Process
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.dataset as pads
 import pytest
 
+from recorder import app
 from recorder.archive import read_trades, verify_tables
 from recorder.archive.coverage import Coverage
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.config import QuotesConfig
-from recorder.daemon import market_process
-from recorder.disk import undisturbed
+from recorder.core.disk_limits import disk_limits
+from recorder.daemon import disk_space, market_process
+from recorder.daemon.disk_space import DiskSpaceWatch
+from recorder.disk import Room, undisturbed
+from recorder.errors import DiskError
+from recorder.runtime.stop import Stop
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.end_to_end.harness import config_for, recording, until
@@ -72,8 +79,41 @@ async def test_what_arrived_is_stored_once_and_trades_are_untouched_whatever_hap
     told = [(row["kind"], json.loads(row["detail"])) for row in rows(data, "events")]
     (ended,) = (detail for kind, detail in told if kind == "process_ended")
     assert (ended["process"], ended["signal"]) == ("market", "SIGKILL")
-    assert [kind for kind, detail in told if kind == "connected" and "channel" not in detail] == ["connected"]
-    assert {detail["channel"] for kind, detail in told if kind == "subscribed" and "channel" in detail} == {"ticker"}
+    assert [kind for kind, _ in told].count("connected") == 1
+    own = [(row["kind"], json.loads(row["detail"])) for row in rows(data, "market_events")]
+    assert {detail["channel"] for kind, detail in own if kind == "subscribed"} == {"ticker"}
+
+
+async def test_on_a_low_disk_it_ends_before_anything_of_trades_and_begins_again_once_there_is_room(
+    tmp_path: Path, begun: list[Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the wiring of the recorder itself; in the place of the process is a program that ends when asked."""
+    clock, data, total = SystemClock(), tmp_path / "data", 100_000_000
+    limits, free = disk_limits(total), [total]
+    command = (sys.executable, "-S", "-E", "-c", "import sys; sys.stdin.read()")
+    monkeypatch.setattr(app, "MarketProcess", partial(market_process.MarketProcess, command=command))
+    monkeypatch.setattr(app, "DiskSpaceWatch", partial(DiskSpaceWatch, room=lambda _: Room(free[0], total)))
+    monkeypatch.setattr(disk_space, "LOOK_S", 0.02)
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=100, history=20), clock=clock)
+    async with sandbox.serve():
+        config = config_for(sandbox, data, BTC, drain_every_s=0.2)
+        config = config.model_copy(update={"quotes": QuotesConfig(pairs=("*/USD",))})
+        recording = asyncio.create_task(app.record(config, Stop()))
+        await until(lambda: held(data) > 0 if (data / "trades").exists() else False, what="trades")
+        await until(lambda: len(begun) == 1, what="the process")
+        free[0] = limits.low - 1
+        await until(lambda: begun[0].returncode is not None, what="its end")
+        last = held(data)
+        await until(lambda: held(data) > last, what="trades that are archived meanwhile")
+        assert len(begun) == 1
+        free[0] = limits.relief
+        await until(lambda: len(begun) == 2, what="the process again")
+        free[0] = limits.stop - 1
+        with pytest.raises(DiskError, match="recording ends at"):
+            await recording
+    assert [process.returncode for process in begun] == [-signal.SIGTERM, -signal.SIGTERM]
+    assert [row["kind"] for row in rows(data, "events")].count("disk_low") == 2
+    assert ids(data) == list(range(1, held(data) + 1))
 
 
 def check_quotes(stored: Sequence[dict[str, Any]], sent: Mapping[int, list[str]]) -> None:

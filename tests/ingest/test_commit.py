@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, cast
 
 import pytest
@@ -286,3 +287,23 @@ async def test_who_waits_for_a_note_waits_until_it_is_durable_and_counts() -> No
     await waiting
     assert bench.ledger.of(PAIR).promise == Promise(5, 7)
     assert bench.ledger.of("ETH/USD").promise == Promise(5)
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before the write begins", "while it runs"])
+async def test_what_a_cancelled_commit_has_taken_is_journalled_before_anything_else_is(*, begun: bool) -> None:
+    bench = Bench()
+    with ThreadPoolExecutor(1) as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
+        if not begun:  # the only thread is busy
+            threads.submit(bench.journal.release.wait)
+        await bench.inbox.put(Inbound(b"a\n", []))
+        committing = asyncio.create_task(bench.commit.run())
+        await settle_until(lambda: bench.inbox.size == 0)
+        committing.cancel()
+        await bench.inbox.put(Inbound(b"b\n", []))
+        flushing = asyncio.create_task(bench.commit.flush())
+        await settle()
+        bench.journal.release.set()
+        await asyncio.wait([committing, flushing])
+        assert bench.journal.appended == [[b"a\n"], [b"b\n"]]
+        assert committing.cancelled()
