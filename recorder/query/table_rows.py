@@ -77,6 +77,8 @@ def _type(dataset: Dataset, column: str) -> str:
     """Return the DuckDB type of a column of the stored rows."""
     if column == dataset.partition:
         return "VARCHAR"
+    if column == dataset.period:
+        return _PERIODS[dataset.period]
     kind = dataset.columns.field(column).type
     return f"DECIMAL({kind.precision}, {kind.scale})" if pa.types.is_decimal(kind) else _TYPES[kind]
 
