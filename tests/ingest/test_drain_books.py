@@ -12,11 +12,12 @@ import pytest
 
 from recorder.archive.datasets import BOOKS_JOURNAL
 from recorder.journal import segment
-from recorder.kraken import book_frames, records
+from recorder.kraken import book_frames
 from recorder.kraken.book import Book
-from recorder.kraken.book_session import BookLine, BooksEnded, BookSession
+from recorder.kraken.book_session import BookSession
 from recorder.kraken.channels import BOOKS
 from recorder.kraken.quote_session import SessionNumbers
+from tests.book_journal import encoded
 from tests.ingest.drained_archive import at, drain
 from tests.kraken.book_captures import Capture, captures
 from tests.powercut import Unsynced
@@ -41,18 +42,6 @@ def capture() -> Capture:
     if not payloads.is_dir():
         pytest.skip("the recorded payloads (../shared/kraken/payloads beside the repository) are not here")
     return captures(payloads)[0]
-
-
-def encoded(effects: Iterator[object] | list[object]) -> Iterator[bytes]:
-    """Yield the journal lines of a session's effects."""
-    for effect in effects:
-        if isinstance(effect, BookLine):
-            at = effect.place
-            source = records.checkpoint_source(at) if effect.is_checkpoint else records.book_source(1, at)
-            yield segment.encode(effect.received_ns, source, effect.payload)
-        elif isinstance(effect, BooksEnded):
-            ends = records.encode_book_ends(effect.ends)
-            yield segment.encode(max(end.until_ns for end in effect.ends), "ended:book:1", ends)
 
 
 def recorded(capture: Capture) -> tuple[BookSession, Iterator[list[bytes]]]:

@@ -27,9 +27,9 @@ from recorder.sandbox.book_feed import BookFeed
 from recorder.sandbox.fault_injection.book_faults import NAMES
 from recorder.sandbox.fault_injection.injected_faults import InjectedFaults
 from recorder.sandbox.market import Market
+from tests.book_journal import encoded
 from tests.clocks import ManualClock
 from tests.ingest.drained_archive import drain
-from tests.ingest.test_drain_books import encoded
 from tests.kraken.session_scripts import ack
 from tests.powercut import Unsynced
 
