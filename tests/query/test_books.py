@@ -15,12 +15,14 @@ import duckdb
 import pytest
 
 from recorder.archive.datasets import BOOKS_JOURNAL
+from recorder.archive.layout import Layout
 from recorder.collectors import book_feed
 from recorder.kraken.book import Digits
 from recorder.kraken.book_session import BookSession
 from recorder.kraken.channels import BOOKS
 from recorder.kraken.quote_session import SessionNumbers
 from recorder.kraken.websocket_session import Send
+from recorder.ops.verify_books import verified_books
 from recorder.query import catalogue
 from recorder.query.connect import connect
 from recorder.sandbox.book_feed import BookFeed
@@ -214,6 +216,19 @@ def test_no_verified_book_differs_from_the_sandbox_whatever_went_wrong(
     reasons = {reason for (reason,) in plain.execute("SELECT DISTINCT end_reason FROM book_sessions").fetchall()}
     assert reasons >= {"mismatch", "killed", "disconnected", "replaced", "unreadable"}
     assert plain.execute("SELECT max(missing) FROM book_sessions").fetchall() == [(0,)]
+
+
+def test_a_replay_of_the_stored_rows_finds_no_fault_and_verifies_what_was_verified(
+    market: tuple[Path, Simulation], plain: duckdb.DuckDBPyConnection
+) -> None:
+    folder, _ = market
+    for books in verified_books(Layout(folder)):
+        assert books.findings == []
+        query = "SELECT sum(messages), sum(verified) FROM book_sessions WHERE pair = $pair"
+        ((messages, verified),) = plain.execute(query, {"pair": books.pair}).fetchall()
+        assert sum(day.messages for day in books.days.values()) == messages
+        assert sum(day.verified for day in books.days.values()) == verified
+        assert sorted(books.days) == ["2025-11-10", "2025-11-11"]
 
 
 def test_what_is_asked_for_by_the_time_of_the_exchange_is_the_last_that_it_had_stamped_by_then(
