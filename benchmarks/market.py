@@ -24,7 +24,7 @@ from typing import Any
 
 from recorder import app
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, JournalConfig, OpsConfig, QuotesConfig
-from recorder.daemon import market_process
+from recorder.daemon import child_process
 from recorder.ops import process_setup
 from recorder.ops.metrics import Metrics
 from recorder.runtime.stop import Stop
@@ -76,7 +76,7 @@ async def run(how: str, seconds: float, waited_s: list[float]) -> int:
                 await asyncio.sleep(KILL_S)
                 if how == "killed" and children[-1].returncode is None:
                     children[-1].kill()
-            peak = max((market_process.resident_bytes(one.pid) or 0 for one in children), default=0)
+            peak = max((child_process.resident_bytes(one.pid) or 0 for one in children), default=0)
             if how == "stopped" and children[-1].returncode is None:
                 os.kill(children[-1].pid, signal.SIGCONT)
             Metrics.observed = None  # type: ignore[attr-defined]

@@ -43,6 +43,7 @@ from recorder.core.ledger import Ledger
 from recorder.core.throttling import Pace
 from recorder.core.trade_ids import Spans
 from recorder.daemon.certify_days import CertifyDays
+from recorder.daemon.child_process import ChildProcess
 from recorder.daemon.clock_watch import ClockWatch
 from recorder.daemon.config_reload import ConfigSource, LiveSettings, Reload, candles
 from recorder.daemon.disk_space import DiskSpaceWatch
@@ -175,7 +176,7 @@ def _holds(archive: TradeArchive, pair: str, ids: Spans) -> bool:
     return all(held.covers(span) for span in ids)
 
 
-def account_of(config: Config, context: Context) -> MarketProcess:
+def account_of(config: Config, context: Context) -> ChildProcess:
     """Return what runs the process that records an account; loaded only for it.
 
     The key may be in the environment of this process too.
@@ -341,6 +342,7 @@ class _Run:
             foundation.disk,
             context,
             spare=spare,
+            spare_books=lambda waits: market.hold_books(waits=waits),
             full=stop.requested.set,
             raw=maintenance.raw,
         )

@@ -78,6 +78,8 @@ LIVE: Final = (
     "ohlc.refresh",
     "quotes.pairs",
     "quotes.keep",
+    "books.pairs",
+    "books.keep",
     "archive.drain_every",
     "journal.sync_every",
     "journal.keep",
@@ -190,6 +192,11 @@ def _no_truth(value: object) -> object:
     return value
 
 
+def _whole(value: object) -> object:
+    """Read a number of an environment variable, and refuse booleans."""
+    return int(value) if isinstance(value, str) else _no_truth(value)
+
+
 def _some(path: Path) -> Path:
     """Refuse an empty path, which would mean the current folder, and one that no system accepts."""
     if path == Path() or "\0" in str(path):
@@ -268,6 +275,21 @@ class QuotesConfig(_Section):
 
     pairs: Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_split), AfterValidator(_each_once)] = Field(
         (), description='pairs by name or pattern, each once, such as [BTC/USD, "*/EUR"], or [] for none'
+    )
+    keep: Annotated[float | None, _duration(SHORTEST_TABLE_KEEP, LONGEST_KEEP, none=FOREVER), _OR_FOREVER] = Field(
+        FOREVER,  # type: ignore[assignment]  # validated like user input
+        description=f"a number and a unit, from {SHORTEST_TABLE_KEEP} to {LONGEST_KEEP}, such as 90d, or {FOREVER}",
+    )
+
+
+class BooksConfig(_Section):
+    """Of which pairs the order book is recorded, how deep, and how long it is kept (seconds; None: forever)."""
+
+    pairs: Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_split), AfterValidator(_each_once)] = Field(
+        (), description='pairs by name or pattern, each once, such as [BTC/USD, "*/EUR"], or [] for none'
+    )
+    depth: Annotated[Literal[10, 25, 100, 500, 1000], BeforeValidator(_whole)] = Field(
+        10, description="levels of each side: 10, 25, 100, 500 or 1000"
     )
     keep: Annotated[float | None, _duration(SHORTEST_TABLE_KEEP, LONGEST_KEEP, none=FOREVER), _OR_FOREVER] = Field(
         FOREVER,  # type: ignore[assignment]  # validated like user input
@@ -381,6 +403,7 @@ class Config(BaseSettings):
     trades: TradesConfig = TradesConfig()
     ohlc: OhlcConfig = OhlcConfig()
     quotes: QuotesConfig = QuotesConfig()
+    books: BooksConfig = BooksConfig()
     archive: ArchiveConfig = ArchiveConfig()
     journal: JournalConfig = JournalConfig()
     exchange: ExchangeConfig = ExchangeConfig()

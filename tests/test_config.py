@@ -102,7 +102,7 @@ def test_what_is_live_is_taken_over_and_all_else_stays() -> None:
     running = load()
     Path("mine.yaml").write_text(
         "pairs: [SOL/USD]\ntrades: {stream: false, backfill_from: listing}\nohlc: {timeframes: [], refresh: 2s}\n"
-        "quotes: {pairs: [SOL/USD], keep: 30d}\n"
+        "quotes: {pairs: [SOL/USD], keep: 30d}\nbooks: {pairs: [SOL/USD], depth: 25, keep: 30d}\n"
         "archive: {path: there, drain_every: 1h}\njournal: {sync_every: 1s, keep: 0s}\n"
         "exchange: {allow_plaintext: true, rest_url: 'https://x', ws_url: 'wss://x', "
         "proxy: none, subscribe_params: {venue: spot}, requests_per_second: 2}\n"
@@ -158,6 +158,11 @@ MISTAKES = [
     ("quotes.pairs", "5", "5", "or [] for none"),
     ("quotes.keep", "12h", "'12h'", "from 1d to 3650d, such as 90d, or forever"),
     ("quotes.keep", "auto", "'auto'", "or forever"),
+    ("books.pairs", "[BTC/USD, BTC/USD]", "['BTC/USD', 'BTC/USD']", "pairs by name or pattern, each once"),
+    ("books.depth", "11", "11", "levels of each side: 10, 25, 100, 500 or 1000"),
+    ("books.depth", "deep", "'deep'", "levels of each side: 10, 25, 100, 500 or 1000"),
+    ("books.depth", "true", "True", "levels of each side: 10, 25, 100, 500 or 1000"),
+    ("books.keep", "12h", "'12h'", "from 1d to 3650d, such as 90d, or forever"),
     ("archive.path", "5", "5", "the path of a folder, such as data"),
     ("archive.path", "''", "''", "the path of a folder, such as data"),
     ("archive.drain_every", "5", "5", "a number and a unit, from 100ms to 1d, such as 30s or 5m, or auto"),
@@ -377,6 +382,9 @@ TWINS = {
     "ohlc.refresh": ("90s", 90.0),
     "quotes.pairs": ("BTC/USD, */EUR", ("BTC/USD", "*/EUR")),
     "quotes.keep": ("90d", 7_776_000.0),
+    "books.pairs": ("BTC/USD, */EUR", ("BTC/USD", "*/EUR")),
+    "books.depth": ("100", 100),
+    "books.keep": ("90d", 7_776_000.0),
     "archive.path": ("elsewhere", Path("elsewhere")),
     "archive.drain_every": ("30s", 30.0),
     "journal.sync_every": ("250ms", 0.25),

@@ -13,10 +13,10 @@ import structlog
 
 import recorder
 from recorder.archive import locks, open_archive
-from recorder.archive.datasets import MARKET_JOURNAL, Branch
+from recorder.archive.datasets import BOOKS_JOURNAL, MARKET_JOURNAL, Branch
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
-from recorder.config import ArchiveConfig, Config, ExchangeConfig, QuotesConfig
+from recorder.config import ArchiveConfig, BooksConfig, Config, ExchangeConfig, QuotesConfig
 from recorder.daemon import child_messages
 from recorder.disk import Disk
 from recorder.journal import segment
@@ -98,7 +98,8 @@ async def test_a_new_configuration_is_applied_while_it_records_and_a_mistaken_on
         assert archive.sql("SELECT DISTINCT pair FROM quotes", to="arrow").num_rows == 3
         assert archive.sql("FROM instruments", to="arrow").num_rows == 0, "listings are the recorder's"
     assert not has_lines(data / MARKET_JOURNAL)
-    assert locked == {"quotes", "quote_sessions", "market_events"}, "the recorder waits for none of these locks"
+    of_it = {"quotes", "quote_sessions", "market_events", "book", "book_sessions", "book_events"}
+    assert locked <= of_it, "the recorder waits for none of these locks"
 
 
 async def test_without_pairs_it_archives_what_was_left_and_ends(tmp_path: Path) -> None:
@@ -143,3 +144,64 @@ def test_the_recorder_loads_nothing_that_only_this_process_needs() -> None:
     code = f"import sys, recorder.cli.run; print({loaded})"
     said = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
+
+
+async def test_books_are_recorded_beside_quotes_and_a_mistake_in_one_does_not_concern_the_other(tmp_path: Path) -> None:
+    clock, data = SystemClock(), tmp_path / "data"
+    open_archive.create(Layout(data), Disk())
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=20, history=20), clock=clock)
+    async with sandbox.serve():
+        config = config_for(sandbox, data)
+        stop, changes, report = Stop(), asyncio.Queue[Config](), Report()
+
+        def of(*books: str) -> Config:
+            update = {"quotes": QuotesConfig(pairs=("BTC/USD",)), "books": BooksConfig(pairs=books, depth=25)}
+            return config.model_copy(update=update)
+
+        def sent(channel: str, pair: str) -> bool:
+            start = f'{{"channel":"{channel}","type":"update"'
+            texts = [text for texts in sandbox.clients.sent.by_connection.values() for text in texts]
+            return any(text.startswith(start) and pair in text for text in texts)
+
+        sandbox.clients.sent.record("ticker")
+        with structlog.testing.capture_logs() as said:
+            recording = asyncio.create_task(record(of("BTC/USX"), stop, changes, report))
+            await until(lambda: any(line["event"] == "not recorded" for line in said), what="a mistake")
+            await until(lambda: sent("ticker", "BTC/USD"), what="quotes nevertheless")
+            sandbox.clients.sent.record("book")
+            changes.put_nowait(of("BTC/USD"))
+            await until(lambda: sent("book", "BTC/USD"), what="books, once they are named rightly")
+            assert (report.state().pairs, report.state().books) == (1, 1)
+            assert "recorder_books_connections_open 1.0" in report.state().metrics
+            sandbox.faults.books.throw("BTC/USD", "checksum")
+            await until(lambda: any(line["event"].startswith("book lost") for line in said), what="a mismatch")
+            await until(
+                lambda: sum(line["event"] == "recording" for line in said) >= 3, what="another subscription of the book"
+            )
+            stop.signal()
+            await recording
+    with recorder.connect(data) as archive:
+        sessions = archive.sql("FROM book_sessions ORDER BY session", to="arrow").to_pylist()
+        assert sessions[0]["end_reason"] == "mismatch"
+        assert {one["missing"] for one in sessions} == {0}
+        assert {one["depth"] for one in sessions} == {25}
+        (lost,) = archive.sql("SELECT pair FROM events WHERE kind = 'book_lost'", to="arrow").to_pylist()
+        assert lost == {"pair": "BTC/USD"}
+
+
+async def test_sessions_of_books_that_a_killed_run_left_are_ended_by_the_next_one(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with writing(data) as archive:
+        journal = Journal(archive.data, Disk(), staging=tmp_path, now_ns=1, journal=BOOKS_JOURNAL)
+        for at_ns, place in ((10**9, "BTC%2FUSD=7.0&depth=10&digits=1.8"), (2 * 10**9, "BTC%2FUSD=7.1")):
+            kind = "snapshot" if "depth" in place else "update"
+            frame = b'{"channel":"book","type":"%b","data":[{"symbol":"BTC/USD","bids":[],"asks":[],"checksum":0}]}'
+            journal.append([segment.encode(at_ns, f"ws:book:1?{place}", frame % kind.encode())])
+        journal.close()
+    config = Config(archive=ArchiveConfig(path=data), exchange=ExchangeConfig(rest_url="http://127.0.0.1:9"))
+    stop = Stop()
+    await asyncio.wait_for(record(config, stop, asyncio.Queue[Config](), Report()), 60)
+    with recorder.connect(data) as opened:
+        (ended,) = opened.sql("FROM book_sessions", to="arrow").to_pylist()
+        assert (ended["end_reason"], ended["messages"], ended["missing"]) == ("killed", 2, 0)
+        assert ended["ended"] == ended["last_received"]

@@ -134,9 +134,10 @@ def compact_segments(
     """
     layout, dataset = segments.layout, branch.dataset
     with segments.locked(branch):
-        held = sorted(segments.files(branch), key=_last_segment)
+        leaves = _over_and_parted(segments, branch, today) if dataset.period == "date" else None
+        held = sorted(segments.files(branch, leaves), key=_last_segment)
         duplicate_files.check(duplicate_files.same_segments(dataset, held))
-        for leaf, merged in _worth_it(layout, branch, held, today, now_s):
+        for leaf, merged in _worth_it(layout, branch, held, today, now_s, leaves=leaves):
             names = sorted({name for file in merged for name in file.footer.segments}, key=_number)
             kept = [name for name in names if name.number > drained_to.get(name.journal, 0)] or names[-1:]
             named = (names[0].number, names[-1].number) if names else (0, 0)
@@ -151,15 +152,32 @@ def compact_segments(
     return None
 
 
+def _over_and_parted(segments: Segments, branch: Branch, today: date) -> list[Path]:
+    """Return the leaves of dates that are over and have more than one file: no other date is ever merged.
+
+    While a date lasts it gets a file for each drain, and merging those again and again would write more files than
+    the drains.
+    """
+    before = branch.dataset.period_of(today) or ""
+    over = (leaf for leaf in segments.layout.leaves(branch) if (period_of(leaf) or before) < before)
+    return [leaf for leaf in over if len(listed(leaf)) > 1]
+
+
 def _worth_it(
-    layout: Layout, branch: Branch, held: Sequence[FileFacts], today: date, now_s: float | None
+    layout: Layout,
+    branch: Branch,
+    held: Sequence[FileFacts],
+    today: date,
+    now_s: float | None,
+    *,
+    leaves: Sequence[Path] | None = None,
 ) -> Iterator[tuple[Path, Sequence[FileFacts]]]:
     """Yield each leaf in which a merge is worth it, and the files to merge; ``held`` are in order.
 
     A file of an older schema version with different rows is rewritten even if it is alone or full.
     """
     this_period = branch.dataset.period_of(today)
-    for leaf in layout.leaves(branch):
+    for leaf in layout.leaves(branch) if leaves is None else leaves:
         inside = [file for file in held if file.path.parent == leaf]
         period = period_of(leaf)
         over = period is not None and this_period is not None and period < this_period

@@ -38,6 +38,10 @@ SCHEMA_FILE: Final = "schema.parquet"
 """The name of that file."""
 MARKET_JOURNAL: Final = "journal_market"
 """The journal of what comes many times as often as trades, and must never delay them."""
+BOOKS_JOURNAL: Final = "journal_books"
+"""The journal of books, which come several times as often again: its segments are large and seldom drained."""
+LOCKED_WITH: Final[Mapping[str, str]] = {BOOKS_JOURNAL: MARKET_JOURNAL}
+"""Journals that the process of another one writes too: one lock is for both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +213,63 @@ QUOTE_SESSIONS: Final = Dataset(
     fold=session_parts.joined,
     merged_by=("pair", "session", "seen"),
 )
+BOOK: Final = Dataset(
+    "book",
+    schema.BOOK,
+    schema.book_table,
+    order=("session", "message", "position"),
+    time="received",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then its messages "
+    "are lost, which nobody can fetch again, and no book is verified from there to the next checkpoint",
+    encodings={
+        "time": "delta",
+        "received": "delta",
+        "session": "words",
+        "message": "delta",
+        "position": "delta",
+        "kind": "words",
+        "side": "words",
+        "price": "words",
+    },
+    partition="pair",
+    period="date",
+    stamp="received",
+    journal=BOOKS_JOURNAL,
+    noun="rows of books",
+    added_later=True,
+)
+BOOK_SESSIONS: Final = Dataset(
+    "book_sessions",
+    schema.BOOK_SESSIONS,
+    schema.book_sessions_table,
+    order=("pair", "session", "seen"),
+    time="seen",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then the rows of its "
+    "sessions remain, and none of their books is verified",
+    encodings={
+        "pair": "words",
+        "session": "delta",
+        "first_message": "delta",
+        "last_message": "delta",
+        "messages": "delta",
+        "verified": "delta",
+        "mismatches": "words",
+        "first_received": "delta",
+        "last_received": "delta",
+        "depth": "words",
+        "price_digits": "words",
+        "qty_digits": "words",
+        "ended": "delta",
+        "end_reason": "words",
+        "seen": "delta",
+    },
+    period="year",
+    stamp="seen",
+    journal=BOOKS_JOURNAL,
+    noun="sessions of books",
+    added_later=True,
+    fold=session_parts.joined_books,
+)
 
 MARKET_EVENTS: Final = replace(
     EVENTS,
@@ -218,6 +279,9 @@ MARKET_EVENTS: Final = replace(
     journal=MARKET_JOURNAL,
     added_later=True,
 )
+
+BOOK_EVENTS: Final = replace(MARKET_EVENTS, name="book_events", journal=BOOKS_JOURNAL)
+
 
 _IMPORT_AGAIN: Final = "move it out of the archive, and import the history files of its pair again"
 BULK_TRADES: Final = Dataset(
@@ -257,12 +321,25 @@ BULK_OHLC: Final = Dataset(
     imported=True,
 )
 
-DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS, QUOTES, QUOTE_SESSIONS, MARKET_EVENTS, BULK_TRADES, BULK_OHLC)
+DATASETS: Final = (
+    TRADES,
+    OHLC,
+    EVENTS,
+    INSTRUMENTS,
+    QUOTES,
+    QUOTE_SESSIONS,
+    MARKET_EVENTS,
+    BOOK,
+    BOOK_SESSIONS,
+    BOOK_EVENTS,
+    BULK_TRADES,
+    BULK_OHLC,
+)
 BY_NAME: Final[Mapping[str, Dataset]] = {dataset.name: dataset for dataset in DATASETS}
 _elsewhere: dict[str, Dataset] = {}
 """Tables that lie in folders of their own; filled by the modules that define them."""
 WITHOUT_IDS: Final = tuple(dataset for dataset in DATASETS if not dataset.has_ids)
-EVENTS_OF: Final[Mapping[str, Dataset]] = {one.journal: one for one in (EVENTS, MARKET_EVENTS)}
+EVENTS_OF: Final[Mapping[str, Dataset]] = {one.journal: one for one in (EVENTS, MARKET_EVENTS, BOOK_EVENTS)}
 """The table of events of each journal. Each has its own, so that no process waits for a lock that another one holds."""
 
 

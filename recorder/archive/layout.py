@@ -24,6 +24,7 @@ SUFFIX: Final = ".parquet"
 DIGITS: Final = 16
 """Hexadecimal digits of a file's SHA-256 in its name: 64 bits, which damage does not match by chance."""
 _NAME: Final = re.compile(rf"\d+-\d+-[0-9a-f]+-([0-9a-f]{{{DIGITS}}}){re.escape(SUFFIX)}")
+_NUMBERS: Final = re.compile(r"\d{1,19}-(\d{1,19})-", re.ASCII)
 _EPOCH: Final = date(1970, 1, 1)
 """A table's schema file is in the folder that a row of this day would be in."""
 
@@ -66,7 +67,8 @@ class Layout:
 
     def journal_lock(self, journal: str) -> Path:
         """Return the lock of the one process that writes a journal and drains it."""
-        return self.lock if journal == MAIN_JOURNAL else self.locks / f"{journal}.lock"
+        owner = datasets.LOCKED_WITH.get(journal, journal)
+        return self.lock if owner == MAIN_JOURNAL else self.locks / f"{owner}.lock"
 
     def pair_dir(self, pair: str) -> Path:
         """Return the partition of ``pair``. The name is percent-encoded, so no pair can leave the archive."""
@@ -191,6 +193,16 @@ def digest_in(name: str) -> str | None:
     """
     found = _NAME.fullmatch(name)
     return None if found is None else found[1]
+
+
+def last_in(name: str) -> int | None:
+    """Return the highest id or segment that the name of a file tells; None if it tells none.
+
+    >>> last_in("000000000001-000000000002-5f0c6d2a9b1e4c7d-9f86d081884c7d65.parquet"), last_in("schema.parquet")
+    (2, None)
+    """
+    found = _NUMBERS.match(name)
+    return None if found is None else int(found[1])
 
 
 def listed(directory: str | Path) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Batches: TypeAlias = Callable[[], Iterator[pa.Table]]
 """Opens one file and yields its rows in order, in non-empty tables."""
@@ -56,6 +57,16 @@ def key(order: Sequence[str], rows: pa.Table, index: int) -> tuple[Any, ...]:
 def in_row_order(order: Sequence[str], rows: pa.Table) -> pa.Table:
     """Return rows sorted; equal rows keep their order."""
     return rows.sort_by([(name, "ascending") for name in order])  # stable
+
+
+def is_in_order(order: Sequence[str], rows: pa.Table) -> bool:
+    """Return whether rows are sorted, without copying them."""
+    before, after = rows.slice(0, max(0, rows.num_rows - 1)), rows.slice(1)
+    in_place: pa.ChunkedArray | None = None
+    for name in reversed(order):
+        less, equal = pc.less(before[name], after[name]), pc.equal(before[name], after[name])
+        in_place = pc.or_(less, equal if in_place is None else pc.and_(equal, in_place))
+    return in_place is None or bool(pc.all(in_place, skip_nulls=False).as_py() or not len(in_place))
 
 
 def _up_to(rows: pa.Table, end: tuple[Any, ...], order: Sequence[str]) -> int:

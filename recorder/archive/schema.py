@@ -15,6 +15,8 @@ from recorder.core.model import (
     PRECISION,
     PRICE_SCALE,
     QTY_SCALE,
+    BookPart,
+    BookRow,
     Candle,
     Event,
     Instrument,
@@ -139,6 +141,41 @@ BULK_OHLC: Final = pa.schema(
         pa.field("count", pa.int64(), nullable=False),
         pa.field("member", pa.string(), nullable=False),
         pa.field("row", pa.int64(), nullable=False),
+    ]
+)
+
+BOOK: Final = pa.schema(
+    [
+        pa.field("time", TIME),
+        pa.field("received", TIME, nullable=False),
+        pa.field("session", pa.int64(), nullable=False),
+        pa.field("message", pa.int64(), nullable=False),
+        pa.field("position", pa.int32(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("side", pa.string()),
+        pa.field("price", PRICE),
+        pa.field("qty", QTY),
+        pa.field("checksum", pa.int64()),
+    ]
+)
+
+BOOK_SESSIONS: Final = pa.schema(
+    [
+        pa.field("pair", pa.string(), nullable=False),
+        pa.field("session", pa.int64(), nullable=False),
+        pa.field("first_message", pa.int64()),
+        pa.field("last_message", pa.int64(), nullable=False),
+        pa.field("messages", pa.int64(), nullable=False),
+        pa.field("verified", pa.int64(), nullable=False),
+        pa.field("mismatches", pa.int64(), nullable=False),
+        pa.field("first_received", TIME),
+        pa.field("last_received", TIME),
+        pa.field("depth", pa.int32()),
+        pa.field("price_digits", pa.int32()),
+        pa.field("qty_digits", pa.int32()),
+        pa.field("ended", TIME),
+        pa.field("end_reason", pa.string()),
+        pa.field("seen", TIME, nullable=False),
     ]
 )
 
@@ -329,3 +366,56 @@ def bulk_ohlc_table(rows: Sequence[tuple[str, int, Sequence[Decimal], int, str, 
 
 def _exact(numbers: Sequence[Decimal], kind: pa.DataType) -> pa.Array:
     return pa.array([str(number) for number in numbers], pa.string()).cast(kind)
+
+
+def book_table(rows: Sequence[BookRow]) -> pa.Table:
+    """Return the rows of one pair as columns of :data:`BOOK`, in the order given.
+
+    Raises pyarrow.ArrowInvalid if a number has more decimals than the schema; nothing is ever rounded.
+    """
+    return pa.table(
+        [
+            pa.array([row.time_us for row in rows], pa.int64()).cast(TIME),
+            pa.array([row.received_us for row in rows], pa.int64()).cast(TIME),
+            pa.array([row.session for row in rows], pa.int64()),
+            pa.array([row.message for row in rows], pa.int64()),
+            pa.array([row.position for row in rows], pa.int32()),
+            pa.array([row.kind for row in rows], pa.string()),
+            pa.array([row.side for row in rows], pa.string()),
+            pa.array([row.price for row in rows], pa.string()).cast(PRICE),
+            pa.array([row.qty for row in rows], pa.string()).cast(QTY),
+            pa.array([row.checksum for row in rows], pa.int64()),
+        ],
+        schema=BOOK,
+    )
+
+
+def book_sessions_table(rows: Sequence[BookPart]) -> pa.Table:
+    """Return the rows as columns of :data:`BOOK_SESSIONS`, in the order given."""
+
+    def column(value: Callable[[BookPart], int | str | None], kind: pa.DataType) -> pa.Array:
+        return pa.array([value(row) for row in rows], kind)
+
+    def moment(value: Callable[[BookPart], int | None]) -> pa.Array:
+        return column(value, pa.int64()).cast(TIME)
+
+    return pa.table(
+        [
+            column(lambda row: row.pair, pa.string()),
+            column(lambda row: row.session, pa.int64()),
+            column(lambda row: row.first_message, pa.int64()),
+            column(lambda row: row.last_message, pa.int64()),
+            column(lambda row: row.messages, pa.int64()),
+            column(lambda row: row.verified, pa.int64()),
+            column(lambda row: row.mismatches, pa.int64()),
+            moment(lambda row: row.first_us),
+            moment(lambda row: row.last_us),
+            column(lambda row: row.depth, pa.int32()),
+            column(lambda row: row.price_digits, pa.int32()),
+            column(lambda row: row.qty_digits, pa.int32()),
+            moment(lambda row: row.ended_us),
+            column(lambda row: row.end, pa.string()),
+            moment(lambda row: row.seen_us),
+        ],
+        schema=BOOK_SESSIONS,
+    )

@@ -8,7 +8,7 @@ are and how each is stored.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,8 @@ from recorder.archive import archive_id, locks, parquet
 from recorder.archive.datasets import EVENTS_OF, SCHEMA_FILE, Branch, Dataset, written_by
 from recorder.archive.footer import Footer
 from recorder.archive.integrity import check_place
-from recorder.archive.layout import Layout
+from recorder.archive.layout import Layout, last_in, listed
+from recorder.archive.ordered_merge import in_row_order, is_in_order
 from recorder.archive.parquet import SET_APART, FileFacts, read_facts
 from recorder.archive.readable_footers import readable_footers
 from recorder.archive.schema import REFUSED
@@ -29,15 +30,22 @@ from recorder.errors import DiskError, TableUnusable, UnreadableFile, Unstorable
 
 _AS_OBJECTS: Final = 1024
 """Rows kept as objects, some 800 bytes each, before they are packed into Arrow columns, some 125 bytes each."""
+_IN_MEMORY: Final = 16_384
+"""Rows of a branch kept as columns, 2 MB, before they are moved aside: a segment of books has millions."""
+_ASIDE_SUFFIX: Final = ".waiting"
 
 
 class Waiting:
     """The rows of one segment until its end, in order of arrival, as columns: an eighth of the memory of objects.
 
-    Rows that a table folds stay objects until then, as few as there are in the end.
+    Many rows wait in a file ``aside``, from which they are mapped into memory in the end. Rows that a table folds stay
+    objects until then, as few as there are in the end.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, aside: Path | None = None) -> None:
+        self._aside = aside
+        self._spilled: list[Path] = []
+        self._spilling: pa.ipc.RecordBatchFileWriter | None = None
         self._build = dataset.build
         self._fold = dataset.fold
         self._tables: list[pa.Table] = []
@@ -67,14 +75,41 @@ class Waiting:
 
     def table(self) -> pa.Table:
         """Return all rows without copying."""
-        if self._objects or not self._tables:
+        if self._objects or not (self._tables or self._spilled):
             self._pack()
-        return pa.concat_tables(self._tables)
+        if self._spilling is not None:
+            self._spilling.close()
+            self._spilling = None
+        aside = (pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in self._spilled)
+        return pa.concat_tables([*aside, *self._tables])
+
+    def discard(self) -> None:
+        """Remove what waits in files."""
+        if self._spilling is not None:
+            self._spilling.close()
+            self._spilling = None
+        for path in self._spilled:
+            path.unlink(missing_ok=True)
 
     def _pack(self) -> None:
         rows = self._objects if self._fold is None else self._fold(self._objects)
         self._tables.append(self._build(rows))
         self._objects = []
+        if self._aside is not None and len(self._tables) * _AS_OBJECTS >= _IN_MEMORY:
+            self._spill(self._aside)
+
+    def _spill(self, aside: Path) -> None:
+        """Move the packed rows to a file. It is read back by this process only, so nothing of it is synced."""
+        try:
+            if self._spilling is None:
+                path = aside.with_name(f"{aside.name}-{len(self._spilled)}{_ASIDE_SUFFIX}")
+                self._spilled.append(path)
+                self._spilling = pa.ipc.new_file(str(path), self._tables[0].schema)
+            for table in self._tables:
+                self._spilling.write_table(table)
+        except OSError as error:
+            raise DiskError(f"cannot write {aside}: {error.strerror or error}") from error
+        self._tables = []
 
 
 class Segments:
@@ -93,12 +128,12 @@ class Segments:
         with locks.writing(self.layout, self.disk, branch):
             yield
 
-    def files(self, branch: Branch) -> list[FileFacts]:
-        """Return the current files of ``branch``. The caller holds its lock.
+    def files(self, branch: Branch, leaves: Iterable[Path] | None = None) -> list[FileFacts]:
+        """Return the current files of ``branch``, or of these leaves of it. The caller holds its lock.
 
         Raises UnsoundFile, UnreadableFile if a file does not belong to the table or cannot be read.
         """
-        found, damaged = self._read(branch)
+        found, damaged = self._read(branch, leaves)
         if damaged:
             raise damaged[0]
         return found
@@ -119,13 +154,20 @@ class Segments:
         """
         added = 0
         with self.locked(branch):
-            found, _ = self._read(branch)
-            done = {facts.path.parent for facts in found if segment in facts.footer.segments}
             for leaf, part in self._parted(branch, rows):
-                if leaf not in done:
+                if not self._has(branch, leaf, segment):
                     self._write(branch, leaf, part, segment)
                     added += part.num_rows
         return added
+
+    def holds_some_of(self, branch: Branch, rows: pa.Table, segment: SegmentName) -> bool:
+        """Return whether a folder that these rows belong in has rows of that segment."""
+        with self.locked(branch):
+            return any(self._has(branch, leaf, segment) for leaf, _ in self._parted(branch, rows))
+
+    def _has(self, branch: Branch, leaf: Path, segment: SegmentName) -> bool:
+        found, _ = self._read(branch, [leaf])
+        return any(segment in facts.footer.segments for facts in found)
 
     def add(self, branch: Branch, rows: pa.Table, *, segment: SegmentName | None) -> int:
         """Add rows even if the segment already has some, or if they come from none; return how many were added.
@@ -137,11 +179,11 @@ class Segments:
                 self._write(branch, leaf, part, segment)
         return int(rows.num_rows)
 
-    def _read(self, branch: Branch) -> tuple[list[FileFacts], list[Exception]]:
+    def _read(self, branch: Branch, leaves: Iterable[Path] | None = None) -> tuple[list[FileFacts], list[Exception]]:
         known = self._facts.get(branch, {})
         found: dict[Path, FileFacts] = {}
         damaged: list[Exception] = []
-        for path in self.layout.files(branch):
+        for path in self.layout.files(branch) if leaves is None else self._listed(leaves):
             if path.name != SCHEMA_FILE:
                 try:
                     found[path] = known.get(path) or check_place(read_facts(path), branch)
@@ -152,8 +194,15 @@ class Segments:
         # The process that renamed a file into place may have died before the name was durable.
         for directory in sorted({path.parent for path in found if path not in known}):
             self.disk.sync_dir(directory)
-        self._facts[branch] = found
+        # Of what is split by date, nothing is remembered: there may be thousands of folders, of which few are needed.
+        self._facts[branch] = {} if branch.dataset.period == "date" else known | found if leaves is not None else found
         return list(found.values()), damaged
+
+    @staticmethod
+    def _listed(leaves: Iterable[Path]) -> Iterator[Path]:
+        for leaf in leaves:
+            with contextlib.suppress(FileNotFoundError):  # nobody can remove it meanwhile
+                yield from [leaf / name for name in listed(leaf)]
 
     def _parted(self, branch: Branch, rows: pa.Table) -> Iterator[tuple[Path, pa.Table]]:
         """Split rows by the folders that they belong in."""
@@ -166,17 +215,21 @@ class Segments:
         # Without a time zone, which would need a time zone database; times are UTC.
         moments = rows[dataset.time].cast(pa.int64()).cast(pa.timestamp("us"))
         periods = pc.year(moments) if dataset.period == "year" else moments.cast(pa.date32(), safe=False)
-        for period in sorted(pc.unique(periods).to_pylist()):
-            yield self.layout.leaf(branch, str(period)), rows.filter(pc.equal(periods, period))
+        found = sorted(pc.unique(periods).to_pylist())
+        for period in found:
+            part = rows if len(found) == 1 else rows.filter(pc.equal(periods, period))
+            yield self.layout.leaf(branch, str(period)), part
 
     def _write(self, branch: Branch, leaf: Path, rows: pa.Table, segment: SegmentName | None) -> None:
         self.disk.make_dir(leaf)
         segments = () if segment is None else (segment,)
         footer = Footer(branch.dataset.name, branch.pair, segments=segments, archive=self.id)
-        rows = rows.sort_by([(name, "ascending") for name in branch.dataset.order])
+        if not is_in_order(branch.dataset.order, rows):  # as many rows are that came in order, and stay where they are
+            rows = in_row_order(branch.dataset.order, rows)
         named = (0, 0) if segment is None else (segment.number, segment.number)
         written = parquet.write_new(rows, footer, leaf, self.disk, named=named, staged_in=self._staging)
-        self._facts.setdefault(branch, {})[written.path] = written
+        if branch.dataset.period != "date":
+            self._facts.setdefault(branch, {})[written.path] = written
 
 
 class SegmentTables:
@@ -190,6 +243,7 @@ class SegmentTables:
 
     def __init__(self, layout: Layout, disk: Disk, *, staging: Path, journal: str = MAIN_JOURNAL) -> None:
         self.segments = Segments(layout, disk, staging=staging)
+        self._staging = staging
         self.events = EVENTS_OF[journal]
         self._others = [dataset for dataset in _without_ids(journal) if dataset != self.events]
         self._waiting: dict[Branch, Waiting] = {}
@@ -204,9 +258,14 @@ class SegmentTables:
         """Begin a segment: rows that were added and never written are dropped. ``singly``: see :meth:`add`."""
         self._singly = singly
         if self._waiting:
-            self._waiting = {}
+            self._discard()
             for forget in self._forget:
                 forget()
+
+    def _discard(self) -> None:
+        for waiting in self._waiting.values():
+            waiting.discard()
+        self._waiting = {}
 
     def add(self, branch: Branch, rows: Iterable[Any]) -> None:
         """Add rows of the segment, in the form that the ``build`` function of their table expects.
@@ -217,7 +276,10 @@ class SegmentTables:
         taken = list(rows)
         if taken:
             try:
-                self._waiting.setdefault(branch, Waiting(branch.dataset)).add(taken, at_once=self._singly)
+                if branch not in self._waiting:
+                    # Named by a number: a branch's name has characters that no file system need accept.
+                    self._waiting[branch] = Waiting(branch.dataset, self._staging / f"rows-{len(self._waiting)}")
+                self._waiting[branch].add(taken, at_once=self._singly)
             except REFUSED as error:
                 raise Unstorable(f"it does not fit the table {branch.dataset.name}: {error}") from error
 
@@ -241,20 +303,32 @@ class SegmentTables:
                 tables[branch] = self._waiting[branch].table()
             except REFUSED as error:
                 raise Unstorable(f"rows do not fit the table {branch.dataset.name}: {error}") from error
-        for branch, rows in tables.items():
+        for branch in tables:
             try:
-                added += self._put(branch, rows, segment)
+                added += self._put(branch, tables, segment)
             except DiskError as error:
                 if not is_own(error):
                     raise
                 folder = self.segments.layout.folder(branch.dataset)
                 raise TableUnusable(f"the table {branch.dataset.name} cannot be used ({folder}): {error}") from error
-        self._waiting = {}
+        del tables
+        self._discard()
         return added
 
-    def _put(self, branch: Branch, rows: pa.Table, segment: SegmentName) -> int:
-        dataset = branch.dataset
-        if dataset == self.events and any(self.segments.holds(other, segment) for other in self._others):
+    def _has_others(self, tables: Mapping[Branch, pa.Table], segment: SegmentName) -> bool:
+        """Return whether rows of the segment are in a table other than that of events.
+
+        Of what is split by date, only folders are looked into that the same rows would be written to again: all that
+        was received is archived, so that they are the same each time.
+        """
+        by_date = (branch for branch in tables if branch.dataset.period == "date")
+        return any(self.segments.holds(other, segment) for other in self._others if other.period != "date") or any(
+            self.segments.holds_some_of(branch, tables[branch], segment) for branch in by_date
+        )
+
+    def _put(self, branch: Branch, tables: Mapping[Branch, pa.Table], segment: SegmentName) -> int:
+        dataset, rows = branch.dataset, tables[branch]
+        if dataset == self.events and self._has_others(tables, segment):
             return 0
         put = self.segments.add if dataset.by_key else self.segments.append
         return put(branch, rows, segment=segment)
@@ -267,8 +341,25 @@ def highest(layout: Layout, journal: str = MAIN_JOURNAL) -> int:
     segment for an archived one. Other archives count too: segments may have been named by an earlier id of this one. A
     file that cannot be read, or a folder that cannot be listed, does not.
     """
-    footers = readable_footers(layout, _without_ids(journal))
-    return max((name.number for footer in footers for name in footer.segments if name.journal == journal), default=0)
+    tables = _without_ids(journal)
+    footers = readable_footers(layout, (table for table in tables if table.period != "date"))
+    named = (name.number for footer in footers for name in footer.segments if name.journal == journal)
+    return max((*named, *(_highest_in_names(layout, table) for table in tables if table.period == "date")), default=0)
+
+
+def _highest_in_names(layout: Layout, table: Dataset) -> int:
+    """Return the highest number of a segment by the names of files: there are too many to open each at a start.
+
+    It is that of its footer, or higher where a file of another archive was merged, and a number that is left out does
+    no harm.
+    """
+    highest_number = 0
+    with contextlib.suppress(*SET_APART):
+        for branch in layout.branches(table):
+            with contextlib.suppress(*SET_APART, FileNotFoundError):
+                numbers = (last_in(path.name) for path in layout.files(branch))
+                highest_number = max(highest_number, *(number for number in numbers if number is not None), 0)
+    return highest_number
 
 
 def _without_ids(journal: str) -> list[Dataset]:

@@ -9,6 +9,7 @@ at most in the time that a row is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from recorder.archive import parquet
 from recorder.archive.compaction import check_rows, file_rows, replacing
 from recorder.archive.datasets import Branch
 from recorder.archive.footer import Footer
+from recorder.archive.layout import period_of
 from recorder.archive.parquet import FileFacts, OpenFile
 from recorder.archive.segment_tables import Segments
 from recorder.errors import CorruptFile
@@ -47,12 +49,20 @@ def expire(segments: Segments, branch: Branch, *, before_us: int) -> int:
     removed = 0
     with segments.locked(branch):
         by_leaf: dict[Path, list[tuple[FileFacts, bool]]] = {}
-        for facts in segments.files(branch):
+        for facts in segments.files(branch, _leaves_until(segments, branch, before_us)):
             if (rest := _rest(facts, _stamp(branch), before_us)) is not None:
                 by_leaf.setdefault(facts.path.parent, []).append((facts, rest))
         for leaf, found in by_leaf.items():
             removed += _expire_leaf(segments, branch, leaf, found, before_us)
     return removed
+
+
+def _leaves_until(segments: Segments, branch: Branch, before_us: int) -> list[Path] | None:
+    """Return the leaves that may have rows from before a time, None for all: of many dates most are newer."""
+    if branch.dataset.period != "date" or branch.dataset.stamp != branch.dataset.time:
+        return None
+    last = datetime.fromtimestamp(before_us // 1_000_000, UTC).date().isoformat()
+    return [leaf for leaf in segments.layout.leaves(branch) if (period_of(leaf) or "") <= last]
 
 
 def _rest(facts: FileFacts, stamp: str, before_us: int) -> bool | None:

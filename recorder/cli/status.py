@@ -181,6 +181,10 @@ def _of_quotes(quotes: Mapping[str, Any] | None) -> str:
     (', and quotes of 4 pairs; that process was begun again 1 time', '')
     >>> _of_quotes({"running": False, "held": True, "pairs": 0, "ends": 0})
     ', but no quotes while the disk is low'
+    >>> _of_quotes({"running": True, "pairs": 4, "books": 1})
+    ', and quotes of 4 pairs and books of 1 pair'
+    >>> _of_quotes({"running": True, "pairs": 1, "books_held": True})
+    ', and quotes of 1 pair, but no books while the disk is nearly low'
     """
     if quotes is None:
         return ""
@@ -188,7 +192,11 @@ def _of_quotes(quotes: Mapping[str, Any] | None) -> str:
         return ", but no quotes " + ("while the disk is low" if quotes.get("held") else "at present")
     ends = int(quotes.get("ends", 0))
     again = f"; that process was begun again {counted(ends, 'time')}" if ends else ""
-    return f", and quotes of {counted(int(quotes.get('pairs', 0)), 'pair')}{again}"
+    pairs, books = int(quotes.get("pairs", 0)), int(quotes.get("books", 0))
+    told = [f"quotes of {counted(pairs, 'pair')}"] if pairs or not books else []
+    told += [f"books of {counted(books, 'pair')}"] if books else []
+    waiting = ", but no books while the disk is nearly low" if quotes.get("books_held") else ""
+    return f", and {' and '.join(told)}{waiting}{again}"
 
 
 def _daemon_as_json(daemon: DaemonReply | str) -> dict[str, object]:

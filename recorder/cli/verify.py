@@ -34,6 +34,7 @@ from recorder.config import Config
 from recorder.core.certificate import Certificate, utc_day
 from recorder.errors import CorruptFile, UsageError
 from recorder.ops.certificates import PairCertificates, certify, other_findings, total_bytes
+from recorder.ops.verify_books import VerifiedBooks, verified_books
 
 _NAMED: Final = 10
 """The maximum number of pairs named in a message; --json names them all."""
@@ -70,6 +71,8 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
     ] = None,
 ) -> None:
     """Read every stored row, and certify each UTC day of each pair: complete, empty, partial, open, or pending today.
+
+    Books are replayed: the share of each day that is verified is printed, and a message that is missing or changed.
 
     Exit code 1 if a file is not sound, promised ids or ids between stored ones are missing, requested history is
     missing, or the beginning of a pair is not known. Trades that are only in the journal do not count. With --pair
@@ -123,6 +126,8 @@ def _certify(
             progress.advance(task, size)
 
         seen.findings += other_findings(layout, days=others, done=done)
+        if others is not None:
+            seen.take_books(verified_books(layout, days=others))
         certified = map(seen.take, certify(layout, pairs, known, now_us=now_us, days=days, done=done))
         if as_json:
             _print_json(certified, seen)
@@ -148,6 +153,13 @@ class _Seen:
     unanchored: list[str] = field(default_factory=list)
     renumbered: list[str] = field(default_factory=list)
     steps_back: dict[str, Sequence[StepBack]] = field(default_factory=dict)
+    books: list[VerifiedBooks] = field(default_factory=list)
+
+    def take_books(self, books: Iterable[VerifiedBooks]) -> None:
+        """Add the books of all pairs."""
+        for one in books:
+            self.books.append(one)
+            self.findings += one.findings
 
     def take(self, one: PairCertificates) -> PairCertificates:
         """Add one pair."""
@@ -189,6 +201,12 @@ def _print_json(certified: Iterable[PairCertificates], seen: _Seen) -> None:
     ]
     echo(f'\n],\n"unanchored": {json.dumps(seen.unanchored)},')
     echo(f'"renumbered": {json.dumps(seen.renumbered)},\n"steps_back": {json.dumps(back)},')
+    books = [
+        {"pair": one.pair, "day": day, "messages": share.messages, "verified": share.verified}
+        for one in seen.books
+        for day, share in sorted(one.days.items())
+    ]
+    echo(f'"books": {json.dumps(books)},')
     echo(f'"findings": {json.dumps(listed, indent=2, ensure_ascii=False)}}}')
 
 
@@ -269,6 +287,8 @@ def _print(table: Table, seen: _Seen, layout: Layout) -> None:
     if seen.findings:
         summary.append(f"; {counted(len(seen.findings), 'file')} not sound", "red")
     console.print(summary)
+    for one in seen.books:
+        console.print(text(_of_books(one)), soft_wrap=True)
     for pair in seen.renumbered:
         sentence = text(f"{pair} is renumbered: nothing is certified since, and new trades are quarantined; ", "red")
         console.print(sentence.append(renumbering.remedy(layout, pair)), soft_wrap=True)
@@ -282,6 +302,22 @@ def _print(table: Table, seen: _Seen, layout: Layout) -> None:
             "which trades are the first that are promised is not known yet: let `recorder run` ask for them"
         )
         console.print(sentence, soft_wrap=True)
+
+
+def _of_books(one: VerifiedBooks) -> str:
+    """Return what is verified of the books of a pair.
+
+    >>> from recorder.kraken.book_replay import DayShare
+    >>> _of_books(VerifiedBooks("BTC/USD", {"2025-11-10": DayShare(4, 4), "2025-11-11": DayShare(4, 3)}, []))
+    'books of BTC/USD: 8 messages on 2 days, 87.50 % of them verified, the least on 2025-11-11: 75.00 %'
+    """
+    messages, verified = (sum(getattr(day, name) for day in one.days.values()) for name in ("messages", "verified"))
+    day, least = min(one.days.items(), key=lambda item: item[1].verified / item[1].messages)
+    sentence = f"books of {one.pair}: {counted(messages, 'message')} on {counted(len(one.days), 'day')}"
+    sentence += f", {100 * verified / messages:.2f} % of them verified"
+    if verified == messages:
+        return sentence
+    return f"{sentence}, the least on {day}: {100 * least.verified / least.messages:.2f} %"
 
 
 def lines(certificates: Sequence[Certificate]) -> Iterator[_DayLine]:

@@ -127,6 +127,10 @@ class PairList:
         self._read_s = self._clock.monotonic()
         self._failures = 0 if whole else 1
 
+    def choose(self, names: Sequence[str]) -> None:
+        """Set the names that :meth:`begin` selects by, before it."""
+        self._names = names
+
     async def rename(self, names: Sequence[str]) -> tuple[list[str], list[str]]:
         """Replace the names by ``names``; return the pairs added and removed.
 

@@ -18,6 +18,8 @@ STOP_BYTES: Final = 256_000_000
 as Parquet and as a raw copy, and a running merge has 64 MB of rows beside the files that it replaces."""
 STOP_SHARE: Final = 4
 """The stop mark is at most a quarter of the low mark, so that history has been waiting for a long time by then."""
+BOOKS_SHARE: Final = 1.5
+"""Books stop at this multiple of the low mark: they take the most room, and stop before anything else does."""
 RELIEF: Final = 1.25
 """A low disk has recovered once this multiple of the low mark is free; the distance prevents flapping."""
 _DAY_S: Final = 86_400.0
@@ -37,6 +39,11 @@ class DiskLimits:
     def relief(self) -> int:
         """Free bytes from which on a low disk counts as recovered."""
         return int(self.low * RELIEF)
+
+    @property
+    def books(self) -> int:
+        """Free bytes below which no books are recorded, until :data:`RELIEF` times as many are free."""
+        return int(self.low * BOOKS_SHARE)
 
 
 def disk_limits(total: int, per_day: int = 0) -> DiskLimits:

@@ -74,6 +74,8 @@ class EventKind(StrEnum):
     """The exchange announced its state."""
     MALFORMED = "malformed"
     """Input could not be understood or trusted; it is stored verbatim."""
+    BOOK_LOST = "book_lost"
+    """A checksum of a book did not hold, or a frame of it could not be read: its session ended."""
     OHLC_REVISED = "ohlc_revised"
     """A committed candle changed."""
     OHLC_LOST = "ohlc_lost"

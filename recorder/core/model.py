@@ -104,6 +104,63 @@ class SessionPart(msgspec.Struct, frozen=True, gc=False):
     seen_us: int
 
 
+BookKind = Literal["snapshot", "update", "evicted", "checkpoint"]
+"""Why a row of a book is there: the exchange sent the whole book, or a change; a level fell out of the window without
+being announced; or the recorder wrote down the whole book."""
+
+
+class BookRow(msgspec.Struct, frozen=True, gc=False):
+    """The new quantity at one price of a book, zero where the level is gone.
+
+    It is identified by (pair, session, message, position). ``session`` is when the session's first frame was received
+    (ns since 1970-01-01 UTC), ``message`` counts its frames and checkpoints from 0, and ``position`` the rows of a
+    message from 0. ``time_us``, the exchange's, and ``received_us`` are µs since 1970-01-01 UTC. A message without
+    levels is one row without side, price and quantity. ``checksum`` is the exchange's, of the state after the message;
+    only the last row of a whole book has it. Numbers are exact, as text.
+    """
+
+    pair: str
+    time_us: int | None
+    received_us: int
+    session: int
+    message: int
+    position: int
+    kind: BookKind
+    side: Literal["bid", "ask"] | None
+    price: str | None
+    qty: str | None
+    checksum: int | None
+
+
+class BookPart(msgspec.Struct, frozen=True, gc=False):
+    """What some journal lines contain of a session of one pair's book: messages, its end, or both.
+
+    ``first_message`` is None if there is no message among them; ``last_message`` is the highest that is known of, also
+    where only the end tells. ``messages`` is how many there are; of these the checksum held for ``verified`` and did
+    not for ``mismatches``. ``first_us`` is when the first of them was received, ``last_us`` the last frame among them
+    whose checksum held: None if there is none.
+    ``depth`` is that of the subscription, and the digits are those of the texts in the checksum; None if no line tells.
+    ``ended_us`` is until when the session is known to have run, and ``end`` why it ended; None if its end is not among
+    these lines. ``seen_us`` is when the newest of them was received. All times are µs since 1970-01-01 UTC.
+    """
+
+    pair: str
+    session: int
+    first_message: int | None
+    last_message: int
+    messages: int
+    verified: int
+    mismatches: int
+    first_us: int | None
+    last_us: int | None
+    depth: int | None
+    price_digits: int | None
+    qty_digits: int | None
+    ended_us: int | None
+    end: str | None
+    seen_us: int
+
+
 class Candle(msgspec.Struct, frozen=True, gc=False):
     """A committed candle as the exchange published it, identified by (pair, timeframe, time).
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from recorder.core.model import SessionPart
+from recorder.core.model import BookPart, SessionPart
+
+Part = TypeVar("Part", SessionPart, BookPart)
 
 
 def joined(parts: Iterable[SessionPart]) -> list[SessionPart]:
@@ -15,27 +18,60 @@ def joined(parts: Iterable[SessionPart]) -> list[SessionPart]:
     >>> joined([one, two]) == [SessionPart("A/B", 7, 0, 1, 2, 100, 200, None, 200)]
     True
     """
-    found: dict[tuple[str, int], SessionPart] = {}
+    return _joined(parts, _both)
+
+
+def joined_books(parts: Iterable[BookPart]) -> list[BookPart]:
+    """Return one part for each session of a book, likewise; where two say why it ended, the later one counts."""
+    return _joined(parts, _both_of_book)
+
+
+def _joined(parts: Iterable[Part], both: Callable[[Part, Part], Part]) -> list[Part]:
+    found: dict[tuple[str, int], Part] = {}
     for part in parts:
         key = part.pair, part.session
         before = found.get(key)
-        found[key] = part if before is None else _both(before, part)
+        found[key] = part if before is None else both(before, part)
     return list(found.values())
 
 
 def _both(before: SessionPart, part: SessionPart) -> SessionPart:
-    firsts = [one.first_message for one in (before, part) if one.first_message is not None]
-    starts = [one.first_us for one in (before, part) if one.first_us is not None]
-    ends = [one.last_us for one in (before, part) if one.last_us is not None]
-    ended = [one.ended_us for one in (before, part) if one.ended_us is not None]
     return SessionPart(
         before.pair,
         before.session,
-        min(firsts, default=None),
+        _least(before.first_message, part.first_message),
         max(before.last_message, part.last_message),
         before.rows + part.rows,
-        min(starts, default=None),
-        max(ends, default=None),
-        max(ended, default=None),
+        _least(before.first_us, part.first_us),
+        _greatest(before.last_us, part.last_us),
+        _greatest(before.ended_us, part.ended_us),
         max(before.seen_us, part.seen_us),
     )
+
+
+def _both_of_book(before: BookPart, part: BookPart) -> BookPart:
+    return BookPart(
+        before.pair,
+        before.session,
+        _least(before.first_message, part.first_message),
+        max(before.last_message, part.last_message),
+        before.messages + part.messages,
+        before.verified + part.verified,
+        before.mismatches + part.mismatches,
+        _least(before.first_us, part.first_us),
+        _greatest(before.last_us, part.last_us),
+        before.depth if part.depth is None else part.depth,
+        before.price_digits if part.price_digits is None else part.price_digits,
+        before.qty_digits if part.qty_digits is None else part.qty_digits,
+        _greatest(before.ended_us, part.ended_us),
+        part.end or before.end,
+        max(before.seen_us, part.seen_us),
+    )
+
+
+def _least(*numbers: int | None) -> int | None:
+    return min((number for number in numbers if number is not None), default=None)
+
+
+def _greatest(*numbers: int | None) -> int | None:
+    return max((number for number in numbers if number is not None), default=None)

@@ -1,4 +1,4 @@
-"""The process that records an account, as seen from the recorder: run like the process of quotes, and never by force.
+"""The process that records an account, as seen from the recorder.
 
 A key that is refused is not tried again and again, which would lock the account out: the process is begun anew only
 when the recorder is.
@@ -14,7 +14,7 @@ import structlog
 
 from recorder.config import Config
 from recorder.core.backoff import GrowingDelay
-from recorder.daemon.market_process import FIRST_S, LAST_S, WORKED_S, MarketProcess
+from recorder.daemon.child_process import FIRST_S, LAST_S, WORKED_S, ChildProcess
 from recorder.errors import ConfigError
 from recorder.runtime.context import Context
 from recorder.runtime.waiting import first_of
@@ -24,8 +24,11 @@ COMMAND: Final = (sys.executable, "-m", "recorder.account")
 log = structlog.get_logger()
 
 
-class AccountProcess(MarketProcess):
-    """Runs the process while the configuration says that the account is recorded."""
+class AccountProcess(ChildProcess):
+    """Runs the process while the configuration says that the account is recorded.
+
+    Metrics show nothing of it: what concerns an account stays in its own folder.
+    """
 
     name = "account"
     keeps_key = True
@@ -37,20 +40,11 @@ class AccountProcess(MarketProcess):
     def _configured(self) -> bool:
         return self._config.account.record
 
-    def _expose(self) -> None:
-        """Expose nothing: what concerns an account stays in its own folder."""
-
-    def _count_end(self) -> None:
-        """Count nothing, likewise; the end is an event."""
-
     def _log_end(self, **detail: object) -> None:
         log.error("the process that records the account ended", **detail)
 
     def _log_kill(self, *, after_s: float) -> None:
         log.warning("the process that records the account is killed: it did not end in time", after_s=after_s)
-
-    def _show(self, metrics: str) -> None:
-        """Expose nothing, likewise."""
 
     async def run(self) -> None:
         """Run the process until :meth:`stop`, or until it ends because of its key or its configuration."""

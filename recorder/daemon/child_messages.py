@@ -1,4 +1,4 @@
-"""What the recorder and the process beside it that records quotes tell each other: one line of JSON per message.
+"""What the recorder and the process for quotes and books beside it tell each other: one line of JSON per message.
 
 Down go configurations, by the standard input of the child: the first to begin with, later ones to be applied. Its end
 means that the parent is gone. Up come states, by the standard output. The log has a line for itself: standard error.
@@ -24,10 +24,11 @@ _OPS: Final = ("host", "port", "expose", "token")
 
 
 class State(msgspec.Struct, frozen=True):
-    """What the child tells of itself: the number of pairs that it records, and its metrics as they are exposed."""
+    """What the child tells of itself: of how many pairs it records quotes and books, and its metrics as exposed."""
 
     pairs: int
     metrics: str
+    books: int = 0
 
 
 def encode_config(config: Config) -> bytes:

@@ -1,4 +1,4 @@
-"""Supervision of free disk space: history and quotes wait while it is low, raw segments go; then recording ends.
+"""Supervision of free disk space: first books wait, then history and quotes, and raw segments go; then recording ends.
 
 Even a full disk loses nothing: what could not be written was never claimed. But then the journal cannot be drained
 until space is freed.
@@ -20,7 +20,7 @@ from recorder import disk as rim
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import journals
 from recorder.archive.layout import Layout
-from recorder.core.disk_limits import DiskGrowth, DiskLimits, disk_limits
+from recorder.core.disk_limits import RELIEF, DiskGrowth, DiskLimits, disk_limits
 from recorder.core.event_kinds import EventKind
 from recorder.core.segment_names import journal_of
 from recorder.core.trade_ids import Run, Spans
@@ -69,6 +69,7 @@ class DiskSpaceWatch:
         spare: Callable[[bool], None],
         full: Callable[[], None],
         raw: threading.Lock,
+        spare_books: Callable[[bool], None] = lambda _: None,
         room: Callable[[Path], Room] = rim.room,
     ) -> None:
         self._layout = layout
@@ -76,6 +77,8 @@ class DiskSpaceWatch:
         self._notes = context.notes
         self._clock = context.clock
         self._spare = spare
+        self._spare_books = spare_books
+        self._books_wait = False
         self._full = full
         self._raw = raw
         self._room = room
@@ -112,6 +115,7 @@ class DiskSpaceWatch:
         self._growth.observe(self._clock.monotonic(), found.free)
         limits = disk_limits(found.total, self._growth.per_day)
         self.room, self.low_bytes = found, limits.low
+        self._look_at_books(found, limits)
         if found.free < limits.low:
             await self._begin(found, limits)
             found = await asyncio.to_thread(self._make_room, limits.low)
@@ -125,6 +129,14 @@ class DiskSpaceWatch:
             )
             log.error("stopping: the disk is full", free=_text(found.free))
             self._full()
+
+    def _look_at_books(self, found: Room, limits: DiskLimits) -> None:
+        if not self._books_wait and found.free < limits.books:
+            log.warning("the disk is nearly low: books wait", free=_text(found.free), wanted=_text(limits.books))
+            self._books_wait = True
+        elif self._books_wait and found.free >= limits.books * RELIEF:
+            self._books_wait = False
+        self._spare_books(self._books_wait)
 
     async def _begin(self, found: Room, limits: DiskLimits) -> None:
         if self.low:

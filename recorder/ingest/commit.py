@@ -46,7 +46,8 @@ class Commit:
 
     ``hole_seen`` is called when a pair has a hole after a claim, or its first trade, before which history may be
     wanted. ``parking`` decides which ids do not count yet. ``writing`` guards the journal's open segment.
-    ``sync_every_s`` may change while it runs.
+    ``sync_every_s`` may change while it runs. ``rotate_bytes`` is the size at which a segment is closed. ``heads``
+    returns the lines that a new segment begins with: what follows from all lines that were put into the inbox before.
     """
 
     def __init__(
@@ -58,7 +59,11 @@ class Commit:
         sync_every_s: float,
         hole_seen: Callable[[], None],
         parking: ParkedIds,
+        rotate_bytes: int | None = None,
+        heads: Callable[[], Sequence[bytes]] = lambda: (),
     ) -> None:
+        self._rotate_bytes = ROTATE_BYTES if rotate_bytes is None else rotate_bytes
+        self._heads = heads
         self._inbox = inbox = context.inbox
         self._metrics = metrics = context.metrics
         self._clock = context.clock
@@ -102,22 +107,30 @@ class Commit:
             if not batch:
                 self._since_s = None
                 return
-            started_s = self._clock.monotonic()
-            self._in_flight = True
+            hole_seen = await self._write(batch)
+            if self._bytes_since >= self._rotate_bytes or self._held_bytes_since >= ROTATE_HELD_BYTES:
+                hole_seen |= await self._rotate()
+        if hole_seen:
+            self._hole_seen()
+
+    async def _write(self, batch: Sequence[Inbound]) -> bool:
+        """Journal a batch, let it count, and return whether a hole was seen."""
+        started_s = self._clock.monotonic()
+        self._in_flight = True
+        claims = joined(run for inbound in batch for run in inbound.claims)
+        if self._parking.concerns(claims):
+            batch = await self._append_sorted(batch)
             claims = joined(run for inbound in batch for run in inbound.claims)
-            if self._parking.concerns(claims):
-                batch = await self._append_sorted(batch)
-                claims = joined(run for inbound in batch for run in inbound.claims)
-            else:
-                await to_the_end(asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch]))
-            self._in_flight, self._since_s = False, started_s
-            hole_seen = self._claim(claims)
-            for inbound in batch:
-                if inbound.known is not None:
-                    self._ledger.know(inbound.known)
-                    hole_seen = True  # a hole may have closed
-                if inbound.counts is not None and not inbound.counts.done():  # the waiting task may have been cancelled
-                    inbound.counts.set_result(None)
+        else:
+            await to_the_end(asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch]))
+        self._in_flight, self._since_s = False, started_s
+        hole_seen = self._claim(claims)
+        for inbound in batch:
+            if inbound.known is not None:
+                self._ledger.know(inbound.known)
+                hole_seen = True  # a hole may have closed
+            if inbound.counts is not None and not inbound.counts.done():  # the waiting task may have been cancelled
+                inbound.counts.set_result(None)
         # Counted as received, duplicates included: the claims join them.
         trades = sum(len(run.span) for inbound in batch for run in inbound.claims)
         size = sum(len(inbound.line) for inbound in batch)
@@ -129,11 +142,7 @@ class Commit:
         self._held_bytes_since += sum(len(inbound.line) for inbound in batch if inbound.source != "ws")
         if self._trades_since >= enough(len(self._pairs_since)):
             self.drain_due.set()
-        if self._bytes_since >= ROTATE_BYTES or self._held_bytes_since >= ROTATE_HELD_BYTES:
-            async with self.writing:
-                await self._rotate()
-        if hole_seen:
-            self._hole_seen()
+        return hole_seen
 
     async def _append_sorted(self, batch: Sequence[Inbound]) -> list[Inbound]:
         """Journal a batch with ids that may not count yet or may release parked ones; return the journalled lines.
@@ -185,11 +194,26 @@ class Commit:
     async def rotate(self) -> None:
         """Close the open segment, so that everything journalled until now can be drained."""
         async with self.writing:
-            await self._rotate()
+            hole_seen = await self._rotate()
             self._trades_since = 0
             self._pairs_since.clear()
             self.drain_due.clear()
+        if hole_seen:
+            self._hole_seen()
 
-    async def _rotate(self) -> None:
-        await to_the_end(asyncio.to_thread(self._journal.rotate, self._clock.wall_ns()))
+    async def _rotate(self) -> bool:
+        """Close the open segment, with what waits if the next one begins with what follows from that."""
+        heads = self._heads()
+        # Nothing may come in between: what is received from here on changes what the heads show.
+        waiting = self._inbox.take() if heads else []
+        hole_seen = await to_the_end(self._begin(heads, waiting))
         self._bytes_since = self._held_bytes_since = 0
+        return hole_seen
+
+    async def _begin(self, heads: Sequence[bytes], waiting: Sequence[Inbound]) -> bool:
+        """Close the open segment with the lines ``waiting``, and begin the next with ``heads``."""
+        hole_seen = bool(waiting) and await self._write(waiting)
+        await asyncio.to_thread(self._journal.rotate, self._clock.wall_ns())
+        if heads:
+            await asyncio.to_thread(self._journal.append, heads)
+        return hole_seen

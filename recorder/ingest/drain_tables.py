@@ -94,8 +94,9 @@ class TableDrain:
                 self._add_candles(entry, answer.answer(), closed)
             case TableRows() as carrying:
                 for table, parts in carrying.tables().items():
+                    dataset = self._tables.events if table == Note.table else BY_NAME[table]
                     for value, rows in parts.items():
-                        self._tables.add(Branch(BY_NAME[table], value), rows)
+                        self._tables.add(Branch(dataset, value), rows)
             case UnknownRecord():
                 raise Malformed(f"a line of {entry.source}, which this release does not know")
             case UnreadableRecord():

@@ -35,9 +35,8 @@ CHUNK: Final = 1 << 22
 
 _HEADER_BYTES: Final = 4096
 """More than the first line of a segment has."""
-SOURCE_LIMIT: Final = 16_384
-"""Maximum characters of a source: the longest, of a frame with parked ids, lists pairs, at most the 200 of a
-connection."""
+SOURCE_LIMIT: Final = 65_536
+"""Maximum characters of a source: the longest, of a frame of a book, lists up to 2,000 prices that it pushed out."""
 _LAST_NS: Final = 2**63 - 1
 """In the year 2262: a later time is damage."""
 

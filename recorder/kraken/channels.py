@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from recorder.core.trade_ids import Run
-from recorder.kraken import ticker_frames, trade_frames
+from recorder.kraken import book_frames, ticker_frames, trade_frames
+from recorder.kraken.book_frames import BookMessage
 from recorder.kraken.odd_rows import OddRow
 from recorder.kraken.ticker_frames import TopRow
 
@@ -77,3 +78,12 @@ QUOTES: Final[Channel[TopRow]] = Channel(
 )
 """The best bid and ask, whenever one of them changes in price or quantity. Its frames have no ids: what was not
 received is lost, and only sessions (``quote_session``) tell where that may be."""
+
+BOOKS: Final[Channel[BookMessage]] = Channel(
+    name=book_frames.CHANNEL,
+    claims=book_frames.messages,
+    only=book_frames.only,
+    snapshot=True,
+)
+"""The best levels of each side: a snapshot, then every change of them. Its params need a ``depth`` besides. Its frames
+have no ids either, but each has the checksum of the book after it."""

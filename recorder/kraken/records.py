@@ -17,12 +17,35 @@ from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode
 import msgspec
 
 from recorder.core import event_kinds, evidence
+from recorder.core.event_kinds import EventKind
 from recorder.core.evidence import Knowledge
-from recorder.core.model import CURRENCY, TIMEFRAMES, Candle, Event, SessionPart, TopOfBook, Trade, is_pair
+from recorder.core.model import (
+    CURRENCY,
+    TIMEFRAMES,
+    BookKind,
+    BookRow,
+    Candle,
+    Event,
+    SessionPart,
+    TopOfBook,
+    Trade,
+    is_pair,
+)
 from recorder.core.pair_registry import Listed
 from recorder.core.trade_ids import Run, runs_of
 from recorder.errors import CorruptLine, ExchangeError, Malformed
-from recorder.kraken import asset_pairs, ohlc_answers, rest_api, ticker_frames, trade_frames, trade_pages, wire
+from recorder.kraken import (
+    asset_pairs,
+    book_frames,
+    book_lines,
+    ohlc_answers,
+    rest_api,
+    ticker_frames,
+    trade_frames,
+    trade_pages,
+    wire,
+)
+from recorder.kraken.book_lines import BookEnd, BookPlace
 from recorder.kraken.odd_rows import OddRow
 from recorder.kraken.ohlc_answers import CandleAnswer
 from recorder.kraken.quote_session import SessionEnd
@@ -295,6 +318,71 @@ class EndedQuotes(TableRows, frozen=True, gc=False):
         }
 
 
+class StreamedBook(TableRows, frozen=True, gc=False):
+    """A frame of a book; its source has session, message, and what the message pushed out of the window."""
+
+    table = "book"
+
+    def parts(self) -> Parts:
+        """Return the rows by pair. Raises Malformed."""
+        return self.tables()[self.table]
+
+    def tables(self) -> Mapping[str, Parts]:
+        """Return the rows by pair, and what they are of their session. Raises Malformed."""
+        at = book_lines.place(self.line.source)
+        is_checkpoint = isinstance(self, BookCheckpoint)
+        part = book_lines.part(at, received_us=self.line.recv_ns // 1000, is_checkpoint=is_checkpoint)
+        return {self.table: {at.pair: self._rows(at)}, EndedBooks.table: {None: [part]}}
+
+    def _rows(self, at: BookPlace) -> list[BookRow]:
+        messages = book_frames.messages(self.line.payload)
+        if len(messages) != 1:
+            raise Malformed("a frame of a book with several rows, which were journalled as one")
+        kind: BookKind = "snapshot" if messages[0].begins else "update"
+        return book_lines.rows(messages[0], at, kind, received_us=self.line.recv_ns // 1000)
+
+
+class BookCheckpoint(StreamedBook, frozen=True, gc=False):
+    """A whole book, as the recorder wrote it down from the messages before; its source is like that of a frame."""
+
+    def _rows(self, at: BookPlace) -> list[BookRow]:
+        message = book_frames.stored_message(self.line.payload)
+        return book_lines.rows(message, at, "checkpoint", received_us=self.line.recv_ns // 1000)
+
+
+class EndedBooks(TableRows, frozen=True, gc=False):
+    """The end of sessions of books, as the recorder notes it: number of messages, until when, and why."""
+
+    table = "book_sessions"
+
+    def parts(self) -> Parts:
+        """Return what is known of the sessions. Raises Malformed."""
+        return {None: [book_lines.ended_part(one, seen_us=self.line.recv_ns // 1000) for one in self.ends()]}
+
+    def ends(self) -> list[BookEnd]:
+        """Return the ends. Raises Malformed."""
+        try:
+            return _read_book_ends(self.line.payload).ended
+        except wire.UNREADABLE as error:
+            raise Malformed(f"ends of sessions that cannot be read: {error}"[:_SHOWN]) from error
+
+    def tables(self) -> Mapping[str, Parts]:
+        """Return what is known of the sessions, and an event for each that a checksum ended. Raises Malformed."""
+        lost = [self._event(one) for one in self.ends() if one.reason in {"mismatch", "unreadable"}]
+        return {self.table: self.parts(), **({Note.table: {None: lost}} if lost else {})}
+
+    def _event(self, end: BookEnd) -> Event:
+        detail = {"session": end.session, "message": end.messages - 1, "reason": end.reason}
+        return Event(self.line.recv_ns // 1000, EventKind.BOOK_LOST, end.pair, msgspec.json.encode(detail).decode())
+
+
+class _BookEnds(msgspec.Struct):
+    ended: list[BookEnd]
+
+
+_read_book_ends: Final = msgspec.json.Decoder(_BookEnds).decode
+
+
 class _Ends(msgspec.Struct):
     ended: list[SessionEnd]
 
@@ -382,6 +470,22 @@ SOURCES: Final = (
         "ended:ticker:<connection>",
         "the sessions of quotes that ended: the number of their messages, and until when they are known to have run",
         EndedQuotes,
+    ),
+    RecordSource(
+        "ws:book:<connection>?<pair>=<session>.<message>",
+        "a frame of a book; further on `&depth=` and `&digits=` of a snapshot, the prices that fell out of the window "
+        "in `&bids=` and `&asks=`, and `&mismatch` if the checksum did not hold",
+        StreamedBook,
+    ),
+    RecordSource(
+        "checkpoint:book?<pair>=<session>.<message>&depth=<depth>&digits=<price>.<qty>",
+        "the whole book, as the row of a snapshot, written down by the recorder; its message is one of the session",
+        BookCheckpoint,
+    ),
+    RecordSource(
+        "ended:book:<connection>",
+        "the sessions of books that ended: the number of their messages, until when they are known to have run, why",
+        EndedBooks,
     ),
     RecordSource("ws:status:<connection>", "a frame with the state of the exchange", NotedFrame),
     RecordSource("ws:answer:<connection>", "what the exchange answers to a message of ours", NotedFrame),
@@ -516,6 +620,21 @@ def numbered_source(channel: str, connection: int, numbers: Mapping[str, tuple[i
 def ended_source(channel: str, connection: int) -> str:
     """Return the source of what the recorder notes when sessions end."""
     return f"ended:{channel}:{connection}"
+
+
+def book_source(connection: int, place: str) -> str:
+    """Return the source of a frame of a book, with the place of its message (``book_lines``)."""
+    return f"ws:book:{connection}?{place}"
+
+
+def checkpoint_source(place: str) -> str:
+    """Return the source of a checkpoint, likewise: no connection brought it."""
+    return f"checkpoint:book?{place}"
+
+
+def encode_book_ends(ends: Sequence[BookEnd]) -> bytes:
+    """Return what is journalled of sessions of books that ended."""
+    return msgspec.json.encode(_BookEnds(list(ends)))
 
 
 def encode_ends(ends: Sequence[SessionEnd]) -> bytes:

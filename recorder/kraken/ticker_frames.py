@@ -6,23 +6,20 @@ has one row, which shows the whole top of the book: no row depends on an earlier
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 import msgspec
 
-from recorder.core.model import PAIR_LIMIT, TopOfBook, fits_price, fits_qty
+from recorder.core.model import TopOfBook, fits_price, fits_qty
 from recorder.core.plausibility import EARLIEST_US
 from recorder.errors import Malformed
-from recorder.kraken import odd_rows, timestamps, wire
+from recorder.kraken import frame_rows, odd_rows, timestamps, wire
 
+CHANNEL: Final = "ticker"
 SNAPSHOT: Final = "snapshot"
 """The type of the frame that a subscription begins with."""
-_FIRST_PAIR: Final = re.compile(
-    rb'\{"channel":"ticker","type":"(?:update|snapshot)","data":\[\{"symbol":"([ !#-\[\]-~]{1,%d})"' % PAIR_LIMIT
-)
 _NOT_ASCII: Final = "it is not ASCII"
 _SHOWN: Final = 40
 
@@ -113,43 +110,23 @@ def salvaged(frame: bytes) -> ReadableRows:
             good.append(bytes(raw))
         except wire.UNREADABLE as error:
             reasons.append(str(error)[: odd_rows.REASON_LIMIT])
-            name = _named(raw)
+            name = frame_rows.symbol(raw)
             if name is not None:
                 unread.append(name)
     if not reasons:
         raise Malformed("a ticker frame without a row")
-    return ReadableRows(_frame(content, good) if good else None, reasons[0], tuple(unread))
+    readable = frame_rows.framed(CHANNEL, content.type, good) if good else None
+    return ReadableRows(readable, reasons[0], tuple(unread))
 
 
 def pairs_of_unread(frame: bytes) -> Sequence[str]:
     """Return the pair of each row of a frame that cannot be read, as far as it can be; none if that is uncertain."""
-    try:
-        content = wire.raw_frame(frame)
-    except wire.UNREADABLE:
-        found = _FIRST_PAIR.match(frame)  # a frame that ends too soon
-        return [] if found is None else [found[1].decode()]
-    names = [_named(raw) for raw in content.data or ()]
-    return [] if None in names else [name for name in names if name is not None]
+    return frame_rows.pairs(CHANNEL, frame)
 
 
 def only(frame: bytes, wanted: Callable[[str], bool]) -> bytes | None:
     """Return a ticker frame with only the rows whose symbol is ``wanted``, byte for byte; None if there are none."""
-    content = wire.raw_frame(frame)
-    named = ((row, _named(row)) for row in content.data or ())
-    kept = [bytes(row) for row, name in named if name is None or wanted(name)]
-    return _frame(content, kept) if kept else None
-
-
-def _frame(content: wire.RawFrame, kept: Sequence[bytes]) -> bytes:
-    kind = msgspec.json.encode(content.type)
-    return b'{"channel":"ticker","type":' + kind + b',"data":[' + b",".join(kept) + b"]}"
-
-
-def _named(raw: msgspec.Raw) -> str | None:
-    try:
-        return wire.named(raw).symbol
-    except wire.UNREADABLE:
-        return None
+    return frame_rows.only(CHANNEL, frame, wanted)
 
 
 def _content(frame: bytes) -> wire.TopFrame:

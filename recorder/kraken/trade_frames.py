@@ -14,7 +14,7 @@ from recorder.core.model import PAIR_LIMIT, Trade, check_all_exact, check_exact,
 from recorder.core.plausibility import AHEAD_US, EARLIEST_US
 from recorder.core.trade_ids import Run, Span, runs_of
 from recorder.errors import Malformed
-from recorder.kraken import wire
+from recorder.kraken import frame_rows, wire
 from recorder.kraken.odd_rows import OddRow, SalvagedRows, describe, one_by_one, optional
 from recorder.kraken.timestamps import micros
 
@@ -174,13 +174,7 @@ def only_rows(frame: bytes, wanted: Callable[[str], bool]) -> bytes | None:
 
     A row whose symbol cannot be read stays.
     """
-    content = wire.raw_frame(frame)
-    named = ((row, optional(wire.named, row)) for row in content.data or ())
-    rows = [bytes(row) for row, name in named if name is None or wanted(name.symbol)]
-    if not rows:
-        return None
-    kind = msgspec.json.encode(content.type)
-    return b'{"channel":"trade","type":' + kind + b',"data":[' + b",".join(rows) + b"]}"
+    return frame_rows.only("trade", frame, wanted)
 
 
 def first_pair(frame: bytes) -> str | None:

@@ -34,6 +34,8 @@ NumberText = Annotated[str, msgspec.Meta(max_length=NUMBER_LIMIT)]
 StartS = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]
 """When a candle begins, in seconds since 1970: before year 10000, from which on calendars have no times."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_LIMIT)]
+Checksum = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+"""A CRC-32."""
 OrderType = Literal["limit", "market"]
 """The kinds of orders that there are (API.md 6.7, 8.5)."""
 TradeId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
@@ -94,6 +96,31 @@ class TopFrame(msgspec.Struct, gc=False):
     channel: str
     type: str | None
     data: list[TopEntry]
+
+
+class BookLevel(msgspec.Struct, gc=False):
+    """One level of a v2 book frame (API.md 8.8): its text, because the digits are what the checksum is made of."""
+
+    price: msgspec.Raw
+    qty: msgspec.Raw
+
+
+class BookEntry(msgspec.Struct, gc=False):
+    """One row of a v2 book frame: the levels of a snapshot, or those that changed."""
+
+    symbol: Symbol
+    bids: list[BookLevel]
+    asks: list[BookLevel]
+    checksum: Checksum
+    timestamp: str | None = None
+
+
+class BookFrame(msgspec.Struct, gc=False):
+    """A v2 book frame."""
+
+    channel: str
+    type: str | None
+    data: list[BookEntry]
 
 
 class RawFrame(msgspec.Struct):
@@ -288,6 +315,8 @@ trade_frame = msgspec.json.Decoder(TradeFrame).decode
 usual_trade_frame = msgspec.json.Decoder(UsualTradeFrame).decode
 top_frame = msgspec.json.Decoder(TopFrame).decode
 top_entry = msgspec.json.Decoder(TopEntry).decode
+book_frame = msgspec.json.Decoder(BookFrame).decode
+book_entry = msgspec.json.Decoder(BookEntry).decode
 raw_frame = msgspec.json.Decoder(RawFrame).decode
 _loose_frame = msgspec.json.Decoder(_LooseFrame).decode
 ack_result = msgspec.json.Decoder(AckResult).decode

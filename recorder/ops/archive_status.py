@@ -18,7 +18,17 @@ import pyarrow.compute as pc
 
 from recorder.archive import duplicate_files, integrity, load_ledger, quarantine, renumbering
 from recorder.archive.coverage import Coverage
-from recorder.archive.datasets import EVENTS, INSTRUMENTS, MARKET_EVENTS, OHLC, TRADES, WITHOUT_IDS, Branch, Dataset
+from recorder.archive.datasets import (
+    BOOK_EVENTS,
+    EVENTS,
+    INSTRUMENTS,
+    MARKET_EVENTS,
+    OHLC,
+    TRADES,
+    WITHOUT_IDS,
+    Branch,
+    Dataset,
+)
 from recorder.archive.file_faults import diagnose
 from recorder.archive.layout import Layout, existing, listed
 from recorder.archive.load_ledger import DAMAGE, LoadResult
@@ -327,9 +337,10 @@ def _events(layout: Layout, journalled: Sequence[Event]) -> _Happened:
     _take(happened, journalled)
     seen = {(event.time_us, event.kind, event.pair) for event in journalled}
     happened.since_us = _add_events(happened, layout, EVENTS, seen, limit=EVENT_ROWS)
-    of_market = _Happened()
-    _add_events(of_market, layout, MARKET_EVENTS, seen, limit=1)  # the newest are enough: nothing else is in these
-    _take(happened, of_market.newest)
+    for table in (MARKET_EVENTS, BOOK_EVENTS):
+        beside = _Happened()
+        _add_events(beside, layout, table, seen, limit=1)  # the newest are enough: nothing else is in these
+        _take(happened, beside.newest)
     return happened
 
 

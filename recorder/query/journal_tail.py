@@ -133,7 +133,7 @@ def empty(dataset: Dataset) -> pa.Table:
 
 
 def _partition(name: str) -> pa.Field:
-    return pa.field(name, pa.string(), nullable=False)
+    return pa.field(name, pa.date32() if name == "date" else pa.string(), nullable=False)
 
 
 def _columns(datasets: Sequence[Dataset], lines: list[bytes]) -> Iterator[tuple[Dataset, pa.Table]]:

@@ -23,6 +23,7 @@ import duckdb
 import pyarrow as pa
 
 from recorder.archive.datasets import (
+    BOOK_EVENTS,
     BULK_OHLC,
     BULK_TRADES,
     EVENTS,
@@ -147,6 +148,7 @@ _Missing = dict[str, list[Gap]]
 _Ends = dict[str, tuple[int, int]]
 _HAS_CANDLES: Final = "SELECT 1 FROM stored_ohlc() WHERE pair = $pair LIMIT 1"
 _NO_TRADES: Final = re.compile("the archive holds no trades of '(.+?)'")
+_EVENTS: Final = (EVENTS, MARKET_EVENTS, BOOK_EVENTS)
 _MAY_MISS: Final = "trades may be missing in it: see missing_trades, and `recorder gaps`"
 _NONE: Final = (0, 0)
 """Ends between which there is no id: ids begin with 1."""
@@ -696,7 +698,8 @@ class Reader:
         """Return events of this kind or pair. Raise UsageError for an impossible one."""
 
         def noted(moment: Snapshot) -> pa.Table:
-            self._compare((*_listed(moment, EVENTS), *_listed(moment, MARKET_EVENTS)))
+            for table in _EVENTS:
+                self._compare(_listed(moment, table))
             found = self._select("events", {name: (value,) for name, value in wanted.items()}, limits, exact=True)
             if "kind" in wanted and not found.num_rows:
                 arguments.kind(wanted["kind"], self._words("SELECT DISTINCT kind FROM events"))
@@ -705,7 +708,7 @@ class Reader:
                 arguments.pair(wanted["pair"], self._words(known), of="events")
             return found
 
-        return self._ask(lambda: self._moments.without_trades(EVENTS, MARKET_EVENTS, INSTRUMENTS), noted)
+        return self._ask(lambda: self._moments.without_trades(*_EVENTS, INSTRUMENTS), noted)
 
     def _rested(
         self,

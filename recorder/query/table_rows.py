@@ -42,6 +42,8 @@ def columns(dataset: Dataset) -> list[str]:
     names = list(dataset.columns.names)
     if dataset.partition is not None:
         names.insert(names.index(dataset.time), dataset.partition)
+    if dataset.period == "date":  # there are many: a query names those that it needs
+        names.insert(names.index(dataset.time), dataset.period)
     return names
 
 
@@ -75,6 +77,8 @@ def _type(dataset: Dataset, column: str) -> str:
     """Return the DuckDB type of a column of the stored rows."""
     if column == dataset.partition:
         return "VARCHAR"
+    if column == dataset.period:
+        return _PERIODS[dataset.period]
     kind = dataset.columns.field(column).type
     return f"DECIMAL({kind.precision}, {kind.scale})" if pa.types.is_decimal(kind) else _TYPES[kind]
 

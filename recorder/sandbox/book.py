@@ -1,9 +1,10 @@
 """The order book of one tape: invented around the last trade, reproducible, and moving between trades.
 
-REST Depth and Ticker and the ticker channel all show this book (API.md 6.5, 6.8, 8.7). After a trade the best prices
-are a tick apart, with the last price on the side that the taker hit. From then on the book moves at fixed intervals:
-all prices and quantities follow from a seed made of the pair, its last id and the number of moves since that trade, so
-that any two looks at the same moment agree.
+REST Depth and Ticker and the channels ticker and book all show this book (API.md 6.5, 6.8, 8.7, 8.8). After a trade the
+best prices are a tick apart, with the last price on the side that the taker hit. From then on the book moves at fixed
+intervals. The best level of each side follows from a seed made of the pair, its last id and the number of moves since
+that trade; deeper ones stand at prices of their own, and each changes its quantity once in a while. So any two looks at
+the same moment agree.
 """
 
 from __future__ import annotations
@@ -11,17 +12,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from recorder.sandbox import wire_format
 from recorder.sandbox.tape import SELL, Tape
 
 DEEPEST: Final = 500
-"""The maximum number of levels of a side; the default is 100."""
+"""The maximum number of levels of a side in REST; the default is 100."""
 MOVE_NS: Final = 250_000_000
 """The interval between two moves: a real pair of the first rank changes its best prices or quantities some 5 to 30
 times a second, a rarely traded one a few times a minute."""
 WIDEST: Final = 3
 """The maximum number of ticks by which a best price moves away from the last trade."""
+_CELL: Final = 6
+"""Ticks among which there is one level, below the best."""
+_STAYS: Final = 40
+"""Moves between two changes of a level's quantity: so one in this many changes with each."""
+_MASK: Final = 2**64 - 1
 _QTY_DIGITS: Final = 3
 """The digits of a quantity that REST prints."""
 _NS: Final = 1_000_000_000
@@ -79,6 +86,11 @@ def depth(tape: Tape, count: int, now_ns: int) -> dict[str, list[tuple[str, str,
     }
 
 
+def sides(tape: Tape, moves: int, count: int) -> tuple[list[Level], list[Level]]:
+    """Return bids and asks, best first, ``moves`` moves after the last trade, which the tape must have."""
+    return _side(tape, moves, -1, count), _side(tape, moves, 1, count)
+
+
 def _top(tape: Tape, moves: int) -> Top:
     best = (next(iter(_side(tape, moves, side, 1)), None) for side in (-1, 1))
     return Top(tape.times_ns[-1] + moves * MOVE_NS, *best)
@@ -92,10 +104,29 @@ def _side(tape: Tape, moves: int, side: int, count: int) -> list[Level]:
     price = tape.prices[-1] + side * tick * ((0 if hit else 1) + (chance.randint(0, WIDEST) if moves else 0))
     finer = 10 ** (tape.qty_digits - _QTY_DIGITS)
     levels: list[Level] = []
-    while len(levels) < count and price > 0:
+    if count and price > 0:
         levels.append(Level(price, chance.randint(finer, 4_000 * finer)))
-        price += side * tick * chance.randint(1, 12)
+    cell = price // (tick * _CELL) - (0 if side > 0 else -1)
+    name, epoch = crc32(tape.pair.symbol.encode()), (tape.times_ns[-1] + moves * MOVE_NS) // MOVE_NS
+    while len(levels) < count and cell >= 0 < price:
+        own = _mixed(name, cell, side)
+        deeper = (cell * _CELL + own % _CELL) * tick
+        if (deeper - price) * side > 0 < deeper:
+            qty = finer + _mixed(own, (epoch + own % _STAYS) // _STAYS, side) % (3_999 * finer)
+            levels.append(Level(deeper, qty))
+        cell += side
     return levels
+
+
+def _mixed(*numbers: int) -> int:
+    """Return a number without a pattern that follows from others: splitmix64, since a generator takes much longer."""
+    mixed = 0
+    for number in numbers:
+        mixed = (mixed + number + 0x9E3779B97F4A7C15) & _MASK
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+        mixed ^= mixed >> 31
+    return mixed
 
 
 def _printed(tape: Tape, level: Level, now_ns: int, index: int) -> tuple[str, str, int]:

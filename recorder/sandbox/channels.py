@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from recorder.sandbox import wire_format
+from recorder.sandbox.book_feed import DEPTHS, BookFeed
 from recorder.sandbox.tape import NewTrades, Tape
 from recorder.sandbox.ticker_feed import TickerFeed
 
@@ -38,8 +39,8 @@ class Channel:
     """The fields of an acknowledgement that follow from the params, beside channel and symbol; the end of a
     subscription leaves out ``snapshot``. Raises SubscriptionRefused if a subscription is refused as a whole.
     """
-    snapshot: Callable[[Tape], str]
-    """The frame that begins a subscription, if one was requested."""
+    snapshot: Callable[[Tape, Mapping[str, Any]], str]
+    """The frame that begins a subscription, given what was ``accepted``, if one was requested."""
     updates: Callable[[Tape, NewTrades, int], Iterable[Update]]
     """The frames that follow from the trades just made, with at most this many trades each."""
     moves: Callable[[Sequence[Tape]], Iterable[tuple[str, Update]]] = lambda _: ()
@@ -68,7 +69,7 @@ def _ticker_accepted(params: Mapping[str, Any]) -> dict[str, Any]:
 TRADES: Final = Channel(
     name="trade",
     accepted=_trades_accepted,
-    snapshot=lambda tape: wire_format.snapshot_frame(tape, SNAPSHOT_TRADES),
+    snapshot=lambda tape, _: wire_format.snapshot_frame(tape, SNAPSHOT_TRADES),
     updates=lambda tape, made, most: map(Update, wire_format.update_frames(tape, made, limit=most)),
 )
 TRIGGERS: Final = ("trades", "bbo")
@@ -88,4 +89,38 @@ def ticker(feed: TickerFeed) -> Channel:
         for symbol, text in feed.moved(tapes):
             yield symbol, Update(text, {"event_trigger": "bbo"})
 
-    return Channel(name="ticker", accepted=_ticker_accepted, snapshot=feed.snapshot, updates=updates, moves=moves)
+    return Channel(
+        name="ticker",
+        accepted=_ticker_accepted,
+        snapshot=lambda tape, _: feed.snapshot(tape),
+        updates=updates,
+        moves=moves,
+    )
+
+
+def books(feed: BookFeed) -> Channel:
+    """Return the channel of the best levels of each side."""
+
+    def updates(tape: Tape, _made: NewTrades, _most: int) -> Iterator[Update]:
+        for depth, text in feed.traded(tape):
+            yield Update(text, {"depth": depth})
+
+    def moves(tapes: Sequence[Tape]) -> Iterator[tuple[str, Update]]:
+        for symbol, depth, text in feed.moved(tapes):
+            yield symbol, Update(text, {"depth": depth})
+
+    return Channel(
+        name="book",
+        accepted=_book_accepted,
+        snapshot=lambda tape, accepted: feed.snapshot(tape, accepted["depth"]),
+        updates=updates,
+        moves=moves,
+    )
+
+
+def _book_accepted(params: Mapping[str, Any]) -> dict[str, Any]:
+    _check_symbols(params)
+    depth = params.get("depth", DEPTHS[0])
+    if depth not in DEPTHS:
+        raise SubscriptionRefused("Subscription depth not supported")
+    return {"depth": depth, "snapshot": params.get("snapshot", True) is True}

@@ -149,6 +149,7 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
       it; where=rest or where=stream: only there), /sandbox/odd_candle?pair=BTC/USD&start=…&field=vwap&value=null;
       likewise
     - /sandbox/odd_quote?pair=BTC/USD&field=bid&value=null&n=2 (likewise, of the next 2 rows of the ticker)
+    - /sandbox/odd_book?pair=BTC/USD&fault=checksum&n=1 (or lose_top, lose_deep, cross, snapshot: see ``book_faults``)
     - /sandbox/record_sent?channel=ticker: from now on GET /sandbox/sent returns which of its frames were really sent,
       after all faults, by the number of the connection
     - /sandbox/say?text=… sends everyone any frame, /sandbox/nulls?on=1 makes empty lists of the status null
@@ -204,6 +205,9 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
         ),
         "odd_quote": lambda form: sandbox.faults.rows.quote(
             form.text("pair"), form.text("field"), form.text("value", ""), int(form.number("n", 1))
+        ),
+        "odd_book": lambda form: sandbox.faults.books.throw(
+            form.text("pair"), form.text("fault"), int(form.number("n", 1))
         ),
         "record_sent": lambda form: sandbox.clients.sent.record(form.text("channel", "ticker")),
         "beside": lambda form: sandbox.faults.quirks.beside(form.text("name"), form.text("value")),

@@ -21,6 +21,7 @@ from recorder.sandbox.rest_faults import EVERYWHERE, RestFaults
 from recorder.sandbox.websocket_faults import HALF_DEAD, Stall, WebSocketFaults
 
 if TYPE_CHECKING:  # loaded when a test injects the first: a sandbox that is merely served needs none
+    from recorder.sandbox.fault_injection.book_faults import BookFaults
     from recorder.sandbox.fault_injection.injected_faults import InjectedFaults
     from recorder.sandbox.fault_injection.listing_faults import ListingFaults
     from recorder.sandbox.fault_injection.row_faults import RowFaults
@@ -103,6 +104,11 @@ class Faults:
     def rows(self) -> RowFaults:
         """Malformed rows, wherever they are sent."""
         return self._inject().rows
+
+    @property
+    def books(self) -> BookFaults:
+        """Faults of books."""
+        return self._inject().books
 
     @property
     def quirks(self) -> ListingFaults:

@@ -20,8 +20,9 @@ from aiohttp import web
 from recorder.clock import Clock
 from recorder.errors import UsageError
 from recorder.sandbox import control_api, wire_format
+from recorder.sandbox.book_feed import BookFeed
 from recorder.sandbox.candles import INTERVALS
-from recorder.sandbox.channels import TRADES, Channel, ticker
+from recorder.sandbox.channels import TRADES, Channel, books, ticker
 from recorder.sandbox.clients import Client, Clients
 from recorder.sandbox.exchange_status import StatusBoard
 from recorder.sandbox.fault_schedule import Act, Faults
@@ -93,7 +94,9 @@ class Sandbox:
         self._trades_per_frame = trades_per_frame
         self._random = Random(seed)
         self._frozen_ns: int | None = None
-        self._channels: tuple[Channel, ...] = (TRADES, ticker(TickerFeed(self._market_ns)))
+        self.books = BookFeed(self._market_ns, lambda: self.faults.injected)
+        """What is sent of books."""
+        self._channels: tuple[Channel, ...] = (TRADES, ticker(TickerFeed(self._market_ns)), books(self.books))
         self._passing: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager

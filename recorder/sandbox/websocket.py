@@ -131,7 +131,7 @@ class Connection:
                 followed[symbol] = accepted
                 acks.append(answer.done(channel, symbol, accepted))
                 if accepted["snapshot"] and not self._silent((symbol,)):
-                    snapshots.append(channel.snapshot(self._venue.tapes[symbol]))
+                    snapshots.append(channel.snapshot(self._venue.tapes[symbol], accepted))
                 self._venue.wanted(symbol, answer.now_ns)
         return acks + snapshots
 

@@ -184,7 +184,7 @@ async def test_the_process_beside_the_recorder_shows_nothing_of_the_key(
         process.stop()
         await running
     printed = capfd.readouterr()
-    assert_hidden(f"{printed.out}{printed.err}{fakes.noted()}{process.about}".encode(), "the log, events, and status")
+    assert_hidden(f"{printed.out}{printed.err}{fakes.noted()}".encode(), "the log and events")
     assert_hidden(fakes.metrics.text(), "metrics")
     for path in tmp_path.rglob("*"):
         assert_hidden(path.read_bytes() if path.is_file() else b"", path)

@@ -8,7 +8,7 @@ import sys
 from recorder.app import account_of
 from recorder.config import AccountConfig, Config
 from recorder.daemon.account_process import AccountProcess
-from recorder.daemon.market_process import FIRST_S
+from recorder.daemon.child_process import FIRST_S
 from tests.clocks import settle
 from tests.end_to_end.harness import until
 from tests.fakes import Fakes
@@ -31,14 +31,14 @@ async def test_an_end_is_an_event_and_a_refused_key_is_not_tried_again(fakes: Fa
 async def test_any_other_end_is_followed_by_another_begin(fakes: Fakes) -> None:
     process = AccountProcess(CONFIG, fakes.context, command=program("import sys; sys.exit(4)"))
     running = asyncio.create_task(process.run())
-    await until(lambda: process.about is not None and process.about["ends"] == 1, what="an end")
+    await until(lambda: process.ends == 1, what="an end")
     await settle()
     fakes.clock.move(FIRST_S)
-    await until(lambda: process.about is not None and process.about["ends"] == 2, what="another")
+    await until(lambda: process.ends == 2, what="another")
     process.stop()
     await running
 
 
 def test_it_is_begun_only_where_the_configuration_says_so(fakes: Fakes) -> None:
     assert isinstance(account_of(CONFIG, fakes.context), AccountProcess)
-    assert AccountProcess(Config(), fakes.context).about is None
+    asyncio.run(AccountProcess(Config(), fakes.context).run())  # returns at once

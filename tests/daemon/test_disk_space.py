@@ -34,12 +34,14 @@ class Bench(Fakes):
         super().__init__()
         self.opened, self.free, self.full = opened, 5_000 * MB, 0
         self.history: list[bool] = []
+        self.books: list[bool] = []
         self.there = len(self.raw())
         self.space = DiskSpaceWatch(
             opened.layout,
             opened.disk,
             self.context,
             spare=self.history.append,
+            spare_books=self.books.append,
             full=self.end,
             raw=threading.Lock(),
             room=self.room,
@@ -120,6 +122,16 @@ async def test_low_disk_space_pauses_backfill_and_removes_the_oldest_raw_segment
             assert not bench.space.low
         assert (opened.layout.raw / "000000000001.corrupt").exists()
         assert opened.ids() == before
+
+
+async def test_books_wait_before_anything_else_does(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        async with watching(opened) as bench:
+            for free, waits in ((1_600, False), (1_499, True), (1_700, True), (1_875, False)):
+                bench.free = free * MB
+                await bench.look()
+                assert bench.books[-1] == waits, free
+            assert (bench.history, bench.noted()) == ([], [])
 
 
 async def test_raw_segments_of_every_journal_make_room_but_none_that_is_not_drained(

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import structlog
 
-from recorder.config import Config, ExchangeConfig, QuotesConfig
-from recorder.daemon import child_messages, market_process
+from recorder.config import BooksConfig, Config, ExchangeConfig, QuotesConfig
+from recorder.daemon import child_messages, child_process
 from recorder.daemon.child_messages import State
-from recorder.daemon.market_process import LIMIT_BYTES, LOOK_AFTER_S, LOOK_S, SILENT_S, STOP_S, MarketProcess
+from recorder.daemon.child_process import LIMIT_BYTES, LOOK_S, SILENT_S, STOP_S
+from recorder.daemon.market_process import LOOK_AFTER_S, MarketProcess
 from recorder.errors import UnlistedFolder
 from tests.clocks import settle
 from tests.end_to_end.harness import until
@@ -159,6 +160,32 @@ async def test_it_is_asked_to_end_for_as_long_as_something_else_needs_the_room(b
         assert bench.market.about is None
 
 
+async def test_books_are_left_out_of_what_it_is_told_while_the_disk_has_little_room(
+    bench_of: Opened, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    program = ALIVE + (
+        f"said = open({str(told)!r}, 'w', buffering=1)\nsaid.write(first)\nfor line in sys.stdin: said.write(line)\n"
+    )
+    async with bench_of(program, "*") as bench:
+        both = config("*").model_copy(update={"books": BooksConfig(pairs=("SOL/USD",))})
+        bench.market.want(both)
+        await until(lambda: told.exists() and "SOL/USD" in told.read_text(), what="books")
+        bench.market.hold_books(waits=True)
+        assert bench.about["books_held"]
+        await until(lambda: "SOL/USD" not in told.read_text().splitlines()[-1], what="no books")
+        bench.market.hold_books(waits=False)
+        await until(lambda: "SOL/USD" in told.read_text().splitlines()[-1], what="books again")
+        read = [child_messages.decode_config(line.encode()) for line in told.read_text().splitlines()]
+        assert all(one.quotes.pairs == ("*",) for one in read)
+    async with bench_of(ALIVE) as bench:
+        bench.market.hold_books(waits=True)
+        bench.market.want(config().model_copy(update={"books": BooksConfig(pairs=("SOL/USD",))}))
+        await settle()
+        assert bench.begun == [], "there is nothing to record"
+        assert bench.about["books_held"]
+
+
 async def test_one_that_does_not_end_when_asked_is_killed(bench_of: Opened) -> None:
     async with bench_of(DEAF, "*") as bench:
         await bench.alive()
@@ -212,6 +239,6 @@ def test_a_state_is_read_as_it_was_written() -> None:
 
 
 def test_memory_is_what_the_process_has_alone() -> None:
-    own = market_process.resident_bytes(1) if sys.platform == "linux" else None
+    own = child_process.resident_bytes(1) if sys.platform == "linux" else None
     assert own is None or own > 0
-    assert market_process.resident_bytes(2**22 + 1) is None
+    assert child_process.resident_bytes(2**22 + 1) is None

@@ -9,15 +9,17 @@ import pytest
 from recorder.archive.datasets import BY_NAME, WITHOUT_IDS
 from recorder.core.event_kinds import EventKind
 from recorder.core.evidence import Confirmed, Void
-from recorder.core.model import Event, Instrument, SessionPart
+from recorder.core.model import BookRow, Event, Instrument, SessionPart
 from recorder.core.trade_ids import Run, Span
 from recorder.errors import CorruptLine, Malformed
 from recorder.journal import segment
 from recorder.journal.segment import Entry
-from recorder.kraken import records, rest_api
+from recorder.kraken import records, rest_api, timestamps
 from recorder.kraken.quote_session import SessionEnd
 from recorder.kraken.records import (
     SOURCES,
+    BookCheckpoint,
+    EndedBooks,
     EndedQuotes,
     Header,
     ListingRecord,
@@ -29,6 +31,7 @@ from recorder.kraken.records import (
     PublishedCandles,
     Record,
     SalvagedTrades,
+    StreamedBook,
     StreamedQuotes,
     StreamedTrades,
     TableRows,
@@ -114,7 +117,24 @@ ENDED = (
     b'{"recv_ns":1762776012500000000,"source":"ended:ticker:3","crc32":1554365083,"payload":{"ended":[{"pair":"BTC/USD",'
     b'"session":1762776012000000000,"messages":2,"until_ns":1762776012300000000}]}}'
 )
-LATER = b'{"recv_ns":1762776013000000000,"source":"ws:book:1","crc32":2745614147,"payload":{}}'
+BOOK = segment.encode(
+    1_762_776_012_600_000_000,
+    "ws:book:3?BTC%2FUSD=1762776012000000000.1&asks=104260.1",
+    b'{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[],"asks":[{"price":104250.1,"qty":0.25000000}'
+    b'],"checksum":3259862334,"timestamp":"2025-11-10T12:00:12.544801Z"}]}',
+).rstrip(b"\n")
+CHECKPOINT = segment.encode(
+    1_762_776_012_700_000_000,
+    "checkpoint:book?BTC%2FUSD=1762776012000000000.2&depth=10&digits=1.8",
+    b'{"symbol":"BTC/USD","bids":[],"asks":[{"price":104250.1,"qty":0.25000000}],"checksum":3259862334}',
+).rstrip(b"\n")
+BOOK_ENDED = segment.encode(
+    1_762_776_012_800_000_000,
+    "ended:book:3",
+    b'{"ended":[{"pair":"BTC/USD","session":1762776012000000000,"messages":3,"until_ns":1762776012600000000,"reason":'
+    b'"mismatch"}]}',
+).rstrip(b"\n")
+LATER = b'{"recv_ns":1762776013000000000,"source":"ws:level3:1","crc32":2745614147,"payload":{}}'
 
 WRITTEN: dict[bytes, type[Record]] = {
     HEADER: Header,
@@ -132,6 +152,9 @@ WRITTEN: dict[bytes, type[Record]] = {
     ANSWER: NotedFrame,
     QUOTE: StreamedQuotes,
     ENDED: EndedQuotes,
+    BOOK: StreamedBook,
+    CHECKPOINT: BookCheckpoint,
+    BOOK_ENDED: EndedBooks,
     REFUSED: UnreadableRecord,
     REFUSED_PAGE: UnreadableRecord,
     LATER: UnknownRecord,
@@ -410,3 +433,57 @@ def test_what_is_written_of_numbers_and_ends_is_read_as_it_was() -> None:
         (7, 2, 9),
         (8, 0, 10),
     ]
+
+
+# -- books ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_of_a_book_has_its_levels_and_what_they_pushed_out() -> None:
+    record = of(BOOK)
+    assert isinstance(record, StreamedBook)
+    tables = record.tables()
+    session, received_us = 1_762_776_012_000_000_000, 1_762_776_012_600_000
+    time_us = timestamps.micros("2025-11-10T12:00:12.544801Z")
+    assert tables["book"] == {
+        "BTC/USD": [
+            BookRow("BTC/USD", time_us, received_us, session, 1, at, kind, "ask", price, qty, None)  # type: ignore[arg-type]
+            for at, (kind, price, qty) in enumerate(
+                [("update", "104250.1", "0.25000000"), ("evicted", "104260.1", "0")]
+            )
+        ]
+    }
+    (part,) = tables["book_sessions"][None]
+    assert (part.first_message, part.last_message, part.messages, part.verified, part.mismatches) == (1, 1, 1, 1, 0)
+
+
+def test_a_mismatch_and_an_end_because_of_it_are_told() -> None:
+    line = segment.decode(BOOK)
+    wrong = records.read(Entry(line.recv_ns, f"{line.source}&mismatch", line.payload))
+    assert isinstance(wrong, StreamedBook)
+    (part,) = wrong.tables()["book_sessions"][None]
+    assert (part.verified, part.mismatches) == (0, 1)
+    ended = of(BOOK_ENDED)
+    assert isinstance(ended, EndedBooks)
+    (event,) = ended.tables()["events"][None]
+    assert (event.kind, event.pair) == (EventKind.BOOK_LOST, "BTC/USD")
+    (end,) = ended.parts()[None]
+    assert (end.end, end.ended_us, end.last_message) == ("mismatch", 1_762_776_012_600_000, 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "payload"),
+    [
+        ("ws:book:3", segment.decode(BOOK).payload),
+        ("ws:book:3?BTC%2FUSD=1", segment.decode(BOOK).payload),
+        ("ws:book:3?ETH%2FUSD=1.0", segment.decode(BOOK).payload),
+        ("ws:book:3?BTC%2FUSD=1.0&depth=10", segment.decode(BOOK).payload),
+        ("ws:book:3?BTC%2FUSD=1.0", b'{"channel":"book","type":"update","data":[]}'),
+        ("checkpoint:book?BTC%2FUSD=1.0", segment.decode(BOOK).payload),
+        ("ended:book:3", b'{"ended":[{"pair":"BTC/USD"}]}'),
+    ],
+)
+def test_a_line_of_a_book_that_does_not_tell_what_it_should_is_malformed(source: str, payload: bytes) -> None:
+    record = records.read(Entry(1, source, payload))
+    assert isinstance(record, TableRows)
+    with pytest.raises(Malformed):
+        record.tables()

@@ -70,6 +70,11 @@ RELATIONS = [
     "stored_quotes()",
     "stored_quote_sessions()",
     "stored_market_events()",
+    "book",
+    "book_sessions",
+    "stored_book()",
+    "stored_book_sessions()",
+    "stored_book_events()",
 ]
 
 

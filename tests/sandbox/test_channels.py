@@ -22,7 +22,7 @@ def with_depth(params: Mapping[str, Any]) -> dict[str, Any]:
     return {"snapshot": params.get("snapshot", True), "depth": params.get("depth", 10)}
 
 
-SEA = Channel(name="sea", accepted=with_depth, snapshot=lambda _: '{"channel":"sea"}', updates=lambda *_: [])
+SEA = Channel(name="sea", accepted=with_depth, snapshot=lambda *_: '{"channel":"sea"}', updates=lambda *_: [])
 
 
 @pytest.fixture

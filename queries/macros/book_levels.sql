@@ -1,0 +1,141 @@
+-- What was in the order book of one pair at each of some moments, level by level?
+--
+-- book_levels(pair, moments, by)
+--   moments  a list of TIMESTAMPTZ, such as [utc_moment('2025-11-10 12:00')]
+--   by       'received': the state after the last message that had been received by then; 'time': that after the last
+--            one that the exchange had stamped by then
+--
+-- book_levels(pair, moment, session, message, time, received, side, level, price, qty, verified)
+--   level     counts the levels of a side from the best, 1
+--   verified  whether the checksum of this message held, and that of a later one of its session, or the moment is its
+--             own; no message is missing since a whole book; and the level is one of the best 10 of its side, which is
+--             what checksums cover. Otherwise it is as received
+--
+-- A moment of which nothing is known has no row. A session counts until its last message: whoever asks for a later
+-- moment gets that state, not verified. What is read are the rows since the journal segment before the first moment; by
+-- time, those around it, since a host's clock may be off by a minute.
+
+CREATE OR REPLACE MACRO book_levels(pair, moments, "by") AS TABLE
+WITH
+parts AS (
+    SELECT s.session, s.first_received, s.last_received, s.last_message, s.first_message, s.mismatches
+    FROM stored_book_sessions() AS s
+    WHERE s.pair = pair
+),
+sessions AS (
+    SELECT
+        p.session,
+        max(p.last_received) AS proven,
+        max(p.last_message) FILTER (p.mismatches > 0) AS mismatch
+    FROM parts AS p
+    GROUP BY p.session
+),
+ends AS (
+    SELECT
+        coalesce(
+            max(p.first_received) FILTER (p.first_received <= list_min(moments) - book_slack("by")),
+            list_min(moments) - book_slack("by")
+        ) AS low,
+        list_max(moments) + book_slack("by") AS high
+    FROM parts AS p
+),
+read AS (
+    SELECT
+        b.*,
+        CASE WHEN "by" = 'time' THEN coalesce(b.time, b.received) ELSE b.received END AS stamp
+    FROM stored_book() AS b
+    WHERE b.pair = pair
+        AND b.date BETWEEN utc_day(list_min(moments)) - 3 AND utc_day(list_max(moments)) + 1
+        AND b.received >= (SELECT e.low FROM ends AS e)
+        AND b.received <= (SELECT e.high FROM ends AS e)
+),
+-- One row per message: how many there are up to it, and which was the last whole book.
+messages AS (
+    SELECT
+        m.*,
+        row_number() OVER session_so_far AS count,
+        max(m.message) FILTER (m.is_whole) OVER session_so_far AS base,
+        max(m.row_before_whole) OVER session_so_far AS count_at_base
+    FROM (
+        SELECT
+            n.*,
+            CASE WHEN n.is_whole THEN row_number() OVER (PARTITION BY n.session ORDER BY n.message) END
+                AS row_before_whole
+        FROM (
+            SELECT
+                r.session,
+                r.message,
+                any_value(r.time) AS time,
+                any_value(r.received) AS received,
+                max(r.stamp) AS stamp,
+                bool_or(r.kind IN ('snapshot', 'checkpoint')) AS is_whole
+            FROM read AS r
+            GROUP BY r.session, r.message
+        ) AS n
+    ) AS m
+    WINDOW session_so_far AS (PARTITION BY m.session ORDER BY m.message)
+),
+asked AS (
+    SELECT unnest(list_distinct(moments)) AS moment
+),
+-- The latest session that had begun by then, and its last message: stamps of the exchange may step back a little.
+chosen AS (
+    SELECT
+        a.moment,
+        max({'session': m.session, 'message': m.message}) AS place
+    FROM asked AS a
+    INNER JOIN messages AS m
+        ON m.stamp <= a.moment
+    GROUP BY a.moment
+),
+shown AS (
+    SELECT
+        c.moment,
+        m.*,
+        coalesce(
+            m.count - m.count_at_base = m.message - m.base
+            AND m.message IS DISTINCT FROM s.mismatch
+            AND (m.received < s.proven OR (m.received = s.proven AND m.stamp = c.moment)),
+            false
+        ) AS verified
+    FROM chosen AS c
+    INNER JOIN messages AS m
+        ON m.session = c.place.session AND m.message = c.place.message
+    LEFT JOIN sessions AS s
+        ON m.session = s.session
+    WHERE m.base IS NOT NULL
+),
+-- A row is in force until the next one of its price.
+spans AS (
+    SELECT
+        r.session,
+        r.side,
+        r.price,
+        r.qty,
+        r.message,
+        lead(r.message, 1, 9223372036854775807)
+            OVER (PARTITION BY r.session, r.side, r.price ORDER BY r.message, r.position) AS until
+    FROM read AS r
+    WHERE r.side IS NOT NULL
+)
+SELECT
+    pair AS pair,
+    h.moment,
+    h.session,
+    h.message,
+    h.time,
+    h.received,
+    p.side,
+    row_number() OVER best_first AS level,
+    p.price,
+    p.qty,
+    h.verified AND row_number() OVER best_first <= 10 AS verified
+FROM shown AS h
+INNER JOIN spans AS p
+    ON h.session = p.session AND p.message <= h.message AND h.message < p.until
+WHERE p.qty > 0
+WINDOW best_first AS (
+    PARTITION BY h.moment, p.side
+    ORDER BY CASE WHEN p.side = 'bid' THEN -p.price ELSE p.price END
+)
+ORDER BY h.moment, p.side DESC, level;
