@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import pytest
 
 import recorder
@@ -23,7 +24,7 @@ from recorder.history.contents import Entry
 from recorder.history.members import Member
 from recorder.kraken.history_files import Detected, member_name
 from recorder.kraken.history_files import Layout as Lines
-from recorder.query import candle_plot
+from recorder.query import candle_plot, catalogue
 from recorder.query.arguments import Range
 from tests.archives import writing
 from tests.powercut import Unsynced
@@ -250,3 +251,21 @@ def test_charts_are_shaded_by_source(archive: recorder.Archive) -> None:
     assert [band_from for band_from, _ in ends[:2]] == [int(begin.timestamp()) * 1_000_000 for begin in begins]
     assert ends[0][1] is not None
     assert ends[0][1] < int(begins[1].timestamp()) * 1_000_000
+
+
+def test_a_printed_script_answers_as_a_connection_does_also_in_tokyo(data: Path, archive: recorder.Archive) -> None:
+    questions = (
+        f"FROM candles('{PAIR}', '1d', '2020-03-28', bulk := true)",
+        f"FROM bulk_audit('{PAIR}', '1h')",
+        "FROM bulk_days ORDER BY day",
+        "FROM coverage ORDER BY proof",
+    )
+    with duckdb.connect() as client:
+        client.execute(catalogue.script(data))
+        here = [client.execute(text).fetchall() for text in questions]
+        client.execute("SET TimeZone = 'Asia/Tokyo'")
+        assert [client.execute(text).fetchall() for text in questions] == here
+    for text, rows in zip(questions, here, strict=True):
+        told = archive.sql(text, to="arrow", decimals=True).to_pylist()
+        assert [tuple(row.values()) for row in told] == rows
+        assert rows
