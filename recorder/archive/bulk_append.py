@@ -10,29 +10,25 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import pyarrow as pa
 
 from recorder.archive import locks
-from recorder.archive.compaction import FULL_ROWS
 from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.footer import TIME_DIGITS, Footer, Imported, held_runs, time_digits
 from recorder.archive.layout import SUFFIX, new_name
 from recorder.archive.parquet import FINAL_LEVEL, ROW_GROUP, FileFacts, GrowingFile, OpenFile
-from recorder.archive.trades import TradeArchive, tables_by_year
+from recorder.archive.trades import MAX_ROWS, TradeArchive, tables_by_year
 from recorder.core.trade_ids import Run, Spans, joined
-
-FILE_ROWS: Final = FULL_ROWS
-"""Rows of a file from which on it is never merged."""
 
 
 class BulkAppend:
     """Appends rows of history files to ``pair``, in ascending id, each id once: :meth:`add` them, then :meth:`finish`.
 
-    What is not stored when its context ends is dropped. ``stored`` is called with the ids that are stored, durably,
-    whenever a file is complete. Every method raises DiskError, and UnsoundFile if the pair's stored files cannot be
-    trusted.
+    Each :meth:`finish` completes a file, as does a new year. What is not stored when the context ends is dropped.
+    ``stored`` is called with the ids that are stored, durably, whenever a file is complete. Every method raises
+    DiskError, and UnsoundFile if the pair's stored files cannot be trusted.
     """
 
     def __init__(self, archive: TradeArchive, pair: str, stored: Callable[[Spans], None]) -> None:
@@ -58,18 +54,16 @@ class BulkAppend:
     def add(self, rows: pa.Table) -> None:
         """Add rows that follow those added before."""
         for year, part in tables_by_year(rows):
-            if self._file is not None and (year != self._year or self._file.rows >= FILE_ROWS):
+            if self._file is not None and (year != self._year or self._file.rows + part.num_rows > MAX_ROWS):
                 self.finish()
             if self._file is None:
                 staged = self._archive.staging / f"{uuid.uuid4().hex}{SUFFIX}"
                 self._file = GrowingFile(staged, TRADES.columns, TRADES.name, self._archive.disk, level=FINAL_LEVEL)
                 self._year = year
             self._file.add(part)
-            self._runs = joined([*self._runs, *held_runs(part, self._pair)])
+            self._runs[-1:] = joined([*self._runs[-1:], *held_runs(part, self._pair)])
             if self._digits < TIME_DIGITS:
                 self._digits = max(self._digits, time_digits(part["time"]))
-        if self._file is not None and self._file.rows >= FILE_ROWS:
-            self.finish()
 
     def finish(self) -> None:
         """Store the rows that are not stored yet."""

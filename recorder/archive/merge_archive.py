@@ -104,22 +104,23 @@ def _promised_in(layout: Layout, pair: str) -> set[Promise | None]:
 
 
 class StoredTrades:
-    """Compares trades from elsewhere with those that are stored, pair by pair, and tells which are not.
+    """Compares trades from elsewhere with those that are stored, pair by pair, and finds those that are not.
 
-    ``disagreed`` is called with each disagreement, which ``differences`` finds in two tables of the same ids.
+    ``coverage`` and ``disowned`` are of the same archive. ``disagreed`` is called with each disagreement, which
+    ``differences`` finds in two tables of the same ids.
     """
 
     def __init__(
         self,
-        layout: Layout,
         coverage: Coverage,
+        disowned: DatedClaims,
         *,
         disagreed: Callable[[Disagreement], None],
         differences: Differences | None = None,
     ) -> None:
         self._coverage = coverage
         self._differences = differences or _differences
-        self._disowned = DatedClaims(layout)
+        self._disowned = disowned
         self._disagreed = disagreed
         self._tallies: dict[str, Tally] = {}
         self._trusted: set[str] = set()
@@ -192,7 +193,8 @@ class TradeMerge:
     ) -> None:
         self._archive = archive
         coverage = archive.coverage if archive is not None else Coverage(layout)
-        self._stored = StoredTrades(layout, coverage, disagreed=disagreed)
+        disowned = archive.claimed if archive is not None else DatedClaims(layout)
+        self._stored = StoredTrades(coverage, disowned, disagreed=disagreed)
         self._tidy = tidy
         self._room = room
         self._waiting: list[pa.Table] = []

@@ -132,7 +132,8 @@ async def _listed(settings: Config, layout: Layout) -> ListedNames:
 
 
 def _import(job: ImportJob, inside: Contents) -> None:
-    with _bar() as bar:
+    with _bar() as bar, contextlib.ExitStack() as at_end:
+        at_end.callback(job.note)
         task = bar.add_task("", total=sum(one.member.size for one in inside.members))
         for one in inside.members:
             bar.update(task, description=one.pair)

@@ -64,8 +64,8 @@ def print_results(
     for one, result in results.items():
         for kind, examples in (*result.problems, ("odd line", result.odd)):
             _print_examples(f"{one.member}: {kind}", examples)
-    for one, note in earlier.items():
-        echo(f"{one.member} was imported before, {iso(note.time_us)}, and all of it is still stored")
+    if earlier:
+        echo(f"{counted(len(earlier), 'file')} skipped, since imported before and still stored whole")
     for between in apart:
         _print_apart(between)
     for name, why in inside.refused:

@@ -19,7 +19,7 @@ from recorder.history.contents import Entry
 from recorder.lazy_imports import pc
 
 _BATCH: Final = 32_768
-_SAID: Final = ("pair", "detail")
+_TEXTS: Final = ("pair", "detail")
 _Key: TypeAlias = tuple[str | None, object, object]
 
 
@@ -70,9 +70,9 @@ def _notes(layout: Layout) -> Iterator[tuple[str | None, Note]]:
     with contextlib.suppress(*SET_APART):  # an unreadable folder
         for path in layout.files(Branch(EVENTS)):
             with contextlib.suppress(*SET_APART), OpenFile(path) as file:
-                for part in file.read(_BATCH, columns=["time", "kind", *_SAID]):
+                for part in file.read(_BATCH, columns=["time", "kind", *_TEXTS]):
                     rows = part.filter(pc.equal(part["kind"], EventKind.IMPORTED))
                     times_us = rows["time"].cast(pa.int64()).to_pylist()
-                    for time_us, pair, text in zip(times_us, *(rows[name].to_pylist() for name in _SAID), strict=True):
+                    for time_us, pair, text in zip(times_us, *(rows[name].to_pylist() for name in _TEXTS), strict=True):
                         with contextlib.suppress(ValueError):
                             yield pair, Note(time_us, msgspec.json.decode(text, type=dict[str, Any]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from recorder.archive.compaction import compact_segments
 from recorder.archive.datasets import EVENTS, Branch
@@ -14,18 +14,23 @@ from recorder.archive.segment_tables import Segments
 from recorder.archive.trades import TradeArchive
 from recorder.clock import SystemClock
 from recorder.core.event_kinds import EventKind
+from recorder.core.model import Event
 from recorder.disk import Room
 from recorder.history.contents import Entry
 from recorder.history.finished import Finished, Note, checksum
 from recorder.history.importers import importers
 from recorder.history.results import MemberResult
 
+NOTED_BYTES: Final = 64 << 20
+"""Bytes of members whose events are written together: a quarter has 1,500 members, most of them small."""
+
 
 class ImportJob:
-    """Imports members into ``archive``. ``room`` measures its disk; ``prefer`` decides where members differ.
+    """Imports members into ``archive``; :meth:`note` must follow the last one, whatever ended it.
 
-    ``results`` are those of members that were imported, and ``earlier`` the notes of those that were before and still
-    are; both in the order of the calls.
+    ``room`` measures the archive's disk; ``prefer`` decides where members without ids differ. ``results`` are those of
+    members that were imported, and ``earlier`` the notes of those that were before and still are; both in the order of
+    the calls.
     """
 
     def __init__(self, archive: TradeArchive, *, room: Callable[[], Room], prefer: Prefer | None = None) -> None:
@@ -34,6 +39,8 @@ class ImportJob:
         self._importers = importers(archive, room=room, now_us=SystemClock().wall_ns() // 1000, prefer=prefer)
         self._segments = Segments(archive.layout, archive.disk, staging=archive.staging)
         self._finished = Finished(archive.layout)
+        self._events: list[Event] = []
+        self._read_bytes = 0
 
     def member(self, entry: Entry, done: Callable[[int], None] = lambda _: None) -> None:
         """Import one member unless that was done before; ``done`` is called with the bytes read as they are.
@@ -61,9 +68,17 @@ class ImportJob:
             **result.detail(),
         }
         now_us = SystemClock().wall_ns() // 1000
-        noted = event(now_us, EventKind.IMPORTED, entry.pair, **detail)
-        self._segments.add(Branch(EVENTS), EVENTS.build([noted]), segment=None)
+        self._events.append(event(now_us, EventKind.IMPORTED, entry.pair, **detail))
         self._finished.add(entry.pair, Note(now_us, detail))
+        self._read_bytes += entry.member.size
+        if self._read_bytes >= NOTED_BYTES:
+            self.note()
+
+    def note(self) -> None:
+        """Write the events of the members that were imported. Without its event a member is read again."""
+        if self._events:
+            self._segments.add(Branch(EVENTS), EVENTS.build(self._events), segment=None)
+        self._events, self._read_bytes = [], 0
 
     def first_ids(self) -> dict[str, int]:
         """Return the lowest id of each pair in the members that were imported now or before."""
@@ -81,6 +96,7 @@ class ImportJob:
         for pair, importer in written:
             done(pair)
             importer.tidy(pair)
+        self.note()
         now_s = SystemClock().wall_ns() / 1e9
         today = datetime.fromtimestamp(now_s, UTC).date()
         while self.results and compact_segments(self._segments, Branch(EVENTS), today=today, now_s=now_s) is not None:

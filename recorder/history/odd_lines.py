@@ -36,8 +36,8 @@ class OddLines:
         for number, line, why in odd:
             place = f"line {number}"
             if counted.count < KEPT_LINES:
-                said = f"{place} of {self._name}: {why}"
-                kept.append(QuarantinedRow(self._received_ns, Reason.HISTORY, line, self._pair, why=said))
+                sentence = f"{place} of {self._name}: {why}"
+                kept.append(QuarantinedRow(self._received_ns, Reason.HISTORY, line, self._pair, why=sentence))
             counted.add(f"{place}, {quoted(line.decode(errors='replace'))}: {why}")
         if kept:
             self._quarantine.add(kept)

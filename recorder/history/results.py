@@ -55,7 +55,7 @@ class MemberResult:
         return [("differs", self.differing)]
 
     def detail(self) -> dict[str, Any]:
-        """Return what the event ``imported`` says of it."""
+        """Return what the event ``imported`` contains of it."""
         counts = {"rows": self.rows, "added": self.added, "compared": self.compared}
         return {**counts, "odd_lines": asdict(self.odd), "differing": asdict(self.differing)}
 
@@ -80,7 +80,7 @@ class TradesResult(MemberResult):
         return [("differs", self.differing), ("time", self.apart)]
 
     def detail(self) -> dict[str, Any]:
-        """Return what the event ``imported`` says of it."""
+        """Return what the event ``imported`` contains of it."""
         first, last = (self.ids[0][0], self.ids[-1][1]) if self.ids else (None, None)
         ids: dict[str, Any] = {"first_id": first, "last_id": last}
         if len(self.ids) <= LISTED_SPANS:

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from recorder.archive import merge_archive
-from recorder.archive.bulk_append import FILE_ROWS, BulkAppend
-from recorder.archive.compaction import compact
+from recorder.archive.bulk_append import BulkAppend
+from recorder.archive.compaction import FULL_ROWS, compact
 from recorder.archive.footer import TIME_DIGITS, held_runs
 from recorder.archive.merge_archive import DOUBLE_US, Difference, Disagreement, StoredTrades, apart_us
 from recorder.archive.trades import TradeArchive
@@ -34,8 +34,9 @@ from recorder.history.odd_lines import OddLines, line_ends
 from recorder.history.progress import Progress, ProgressFile
 from recorder.history.results import EXAMPLES, TradesResult
 
-COMMITTED_ROWS: Final = FILE_ROWS
-"""Rows after whose reading all are stored. An import that is killed reads as many again, in some four seconds."""
+COMMITTED_ROWS: Final = FULL_ROWS
+"""Rows after whose reading all are stored: as many as make a file that no merge touches. An import that is killed reads
+as many again, in some four seconds."""
 HELD_BACK: Final = 16_384
 """Rows that wait for the next ones, so that small disorder in the ids of a file ends no file of the archive."""
 
@@ -118,7 +119,7 @@ class _Member:
         self._room = room
         self._odd = OddLines(archive, entry)
         self._stored = StoredTrades(
-            archive.layout, archive.coverage, disagreed=self._disagreed, differences=self._differences
+            archive.coverage, archive.claimed, disagreed=self._disagreed, differences=self._differences
         )
         self.append = BulkAppend(archive, entry.pair, stored=self._added)
         self._ids = Spans(Span(first, last) for first, last in result.ids)

@@ -22,8 +22,12 @@ from recorder.sandbox.wire_format import fixed
 
 HEADER: Final = "Price,Volume,Timestamp,Type,Miscellaneous,Trade ID"
 """Six names over seven fields, as Kraken prints them."""
-DEBRIS: Final = {"__MACOSX/._XBTUSD.csv": b"\x00\x05\x16\x07Mac OS X", "EMPTY.csv": b""}
-"""Members that the Finder adds, and an empty one."""
+DEBRIS: Final = {
+    "__MACOSX/._XBTUSD.csv": b"\x00\x05\x16\x07Mac OS X",
+    "EMPTY.csv": b"",
+    "QUIET.csv": f"{HEADER}\n".encode(),
+}
+"""A member that the Finder adds, an empty one, and one without trades."""
 MINUTES: Final = (1, 5, 15, 30, 60, 240, 720, 1440)
 """The timeframes of OHLCVT, as in names of files."""
 _NS: Final = 1_000_000_000
@@ -57,7 +61,7 @@ class Defect(StrEnum):
     NESTED = "nested"
     """Members lie in folders within folders."""
     DEBRIS = "debris"
-    """There are what the Finder adds, an empty member, and one that is no data."""
+    """There are what the Finder adds, an empty member, one without trades, and one that is no data."""
     UNLISTED = "unlisted"
     """A member has the name of a pair that no listing knows: MONAUSD, which may be MON/AUSD or MONA/USD."""
     UNKNOWN_LAYOUT = "unknown-layout"

@@ -133,6 +133,7 @@ def test_every_trade_comes_exactly_once_and_to_the_last_digit(tmp_path: Path, bi
     files = Coverage(Layout(tmp_path / "data")).files("BTC/USD")
     digits = {one.time_digits for file in files for one in file.footer.imported}
     assert digits == {min(6, printed.time_digits)}
+    assert min(file.rows for file in files[:-1]) >= 700  # what is held back makes no files of its own
 
 
 def test_overlapping_files_in_any_order_beside_recorded_rows(tmp_path: Path, bitcoin: Tape) -> None:
@@ -279,7 +280,7 @@ def test_no_defect_that_can_be_read_costs_a_row(
         assert (result["rows"], result["added"], result["compared"]) == (ROWS + 30, ROWS, 30)
         assert [said[:8] for said in result["odd"]["first"]] == ["line 1, ", f"line {2 + (ROWS + 30) // 2}"[:8]]
     assert {one["file"].rpartition("/")[2] for one in report["refused"]} == {"STRANGE.csv", "MONAUSD.csv"}
-    assert {one["file"].rpartition("/")[2] for one in report["left_out"]} >= {"EMPTY.csv", "read me.txt"}
+    assert {one["file"].rpartition("/")[2] for one in report["left_out"]} >= {"EMPTY.csv", "QUIET.csv", "read me.txt"}
     layouts = [(one["layout"], one["timeframe"]) for one in report["members"]]
     assert layouts.count(("trades", None)) == layouts.count(("classic", None)) == 2
     assert {timeframe for layout, timeframe in layouts if layout == "ohlcvt"} == {*lines.TIMEFRAMES.values()}
@@ -463,6 +464,30 @@ def test_what_is_inside_is_said_and_nothing_is_written(
     assert run(path, data=tmp_path / "data", pair=["XBT/USD"], said=[*NAMES, "WHAT=A/B", "MONAUSD=MONA/USD"]) == 1
     assert len(stored(tmp_path / "data")) == 900
     assert Layout(tmp_path / "data").pairs() == ["BTC/USD"]
+
+
+def test_names_that_no_listing_knows_are_split_where_that_is_possible_in_one_way(
+    tmp_path: Path, bitcoin: Tape, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def listed(*_: object) -> ListedNames:
+        return ListedNames({"XBTUSD": "BTC/USD"}, frozenset({"XBT", "USD", "ETH", "EUR", "MON", "MONA", "AUSD"}))
+
+    monkeypatch.setattr(module, "_listed", listed)
+    for name in ("XBTUSD", "ETHEUR", "MONAUSD"):
+        (tmp_path / f"{name}.csv").write_bytes(history_files.trades(bitcoin, Span(1, 20)))
+    capsys.readouterr()
+    assert run(tmp_path, data=tmp_path / "data", dry_run=True, as_json=True, said=()) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [(one["pair"], one["pair_by_name_only"]) for one in report["members"]] == [
+        ("BTC/USD", False),
+        ("ETH/EUR", True),
+    ]
+    (refused,) = report["refused"]
+    assert "it may be MON/AUSD or MONA/USD: say which with --as MONAUSD=BASE/QUOTE" in refused["reason"]
+    run(tmp_path, data=tmp_path / "data", dry_run=True, said=["MONAUSD=MONA/USD"])
+    printed = capsys.readouterr().out
+    assert "ETH/EUR (by its name)" in printed
+    assert "MONA/USD " in printed
 
 
 def test_the_sandbox_prints_what_each_layout_is(market: Market, bitcoin: Tape) -> None:
