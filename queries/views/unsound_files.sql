@@ -30,7 +30,8 @@ placed AS (
         regexp_extract(file, '([^/=]+)(/[^/=]+=[^/]*)*/[^/]+$', 1) AS lies_among,
         'pair=' || url_encode(content ->> 'pair') AS belongs_in,
         from_json(content -> 'spans', '["BIGINT[]"]') AS spans,
-        from_json(content -> 'segments', '["JSON"]') AS segments
+        from_json(content -> 'segments', '["JSON"]') AS segments,
+        (content -> 'history') IS NOT NULL AS is_imported
     FROM footer
     WHERE content IS NOT NULL
 ),
@@ -47,6 +48,12 @@ reached AS (
             PARTITION BY belongs_in ORDER BY span[1], file ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS before
     FROM held
+),
+-- A folder of an imported table has one file.
+beside AS (
+    SELECT file, min(file) OVER (PARTITION BY parse_dirpath(file)) AS other
+    FROM placed
+    WHERE is_imported
 ),
 listed AS (
     SELECT filename AS file, min(filename) OVER (PARTITION BY md5(content)) AS other
@@ -93,6 +100,10 @@ SELECT file, format('holds segment {} as {} does', min(segment), other)
 FROM again
 WHERE file != other
 GROUP BY file, other
+UNION ALL
+SELECT file, format('lies beside {}, and may hold rows of the same days', other)
+FROM beside
+WHERE file != other
 UNION ALL
 SELECT file, format('is a copy of {}', other)
 FROM listed

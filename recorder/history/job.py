@@ -28,8 +28,9 @@ NOTED_BYTES: Final = 64 << 20
 class ImportJob:
     """Imports members into ``archive``; :meth:`note` must follow the last one, whatever ended it.
 
-    ``room`` measures the archive's disk; ``prefer`` decides where members differ. ``results`` are those of members that
-    were imported, and ``earlier`` the notes of those that were before and still are; both in the order of the calls.
+    ``room`` measures the archive's disk; ``prefer`` decides where members without ids differ. ``results`` are those of
+    members that were imported, and ``earlier`` the notes of those that were before and still are; both in the order of
+    the calls.
     """
 
     def __init__(self, archive: TradeArchive, *, room: Callable[[], Room], prefer: Prefer | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.archive.bulk_trades import NewDay, whole_day
@@ -103,6 +103,7 @@ def test_impossible_times_are_set_aside() -> None:
     assert [(one.row, one.line) for one in odd] == [(2, f"{BEGINS_S + 10 * DAY_S},1.000000000000,2.00000000")]
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(0, 5 * DAY_S), st.integers(0, 3_500)), min_size=1, max_size=30),
     st.integers(1, 12),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recorder.history.numbered_rows import CLASSIC, OHLCVT, LineFormat, Odd, count_lines, read_ahead
@@ -49,6 +49,7 @@ def test_trades_are_what_the_lines_say(lines: list[str], end: str, before: int) 
     check(CLASSIC, classic_of, end.join(lines).encode(), before)
 
 
+@settings(max_examples=50)
 @given(
     st.lists(st.one_of(st.tuples(TIMES, *[NUMBERS] * 4, VOLUMES, COUNTS).map(",".join), NOISE), max_size=5),
     st.sampled_from(["\n", "\r\n"]),

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import pytest
 
 import recorder
-from recorder.archive.layout import Layout
+from recorder.archive.layout import Layout, digest_in, new_name
 from recorder.archive.trades import TradeArchive
 from recorder.core.model import TIMEFRAMES, Trade
 from recorder.disk import Room
-from recorder.errors import GapError, UsageError
+from recorder.errors import GapError, StorageError, UsageError
 from recorder.history.candle_import import CandleImport
 from recorder.history.classic_import import ClassicImport
 from recorder.history.contents import Entry
 from recorder.history.members import Member
 from recorder.kraken.history_files import Detected, member_name
 from recorder.kraken.history_files import Layout as Lines
-from recorder.query import candle_plot
+from recorder.query import candle_plot, catalogue
 from recorder.query.arguments import Range
 from tests.archives import writing
 from tests.powercut import Unsynced
@@ -250,3 +252,48 @@ def test_charts_are_shaded_by_source(archive: recorder.Archive) -> None:
     assert [band_from for band_from, _ in ends[:2]] == [int(begin.timestamp()) * 1_000_000 for begin in begins]
     assert ends[0][1] is not None
     assert ends[0][1] < int(begins[1].timestamp()) * 1_000_000
+
+
+def test_a_printed_script_answers_as_a_connection_does_also_in_tokyo(data: Path, archive: recorder.Archive) -> None:
+    questions = (
+        f"FROM candles('{PAIR}', '1d', '2020-03-28', bulk := true)",
+        f"FROM bulk_audit('{PAIR}', '1h')",
+        "FROM bulk_days ORDER BY day",
+        "FROM coverage ORDER BY proof",
+    )
+    with duckdb.connect() as client:
+        client.execute(catalogue.script(data))
+        here = [client.execute(text).fetchall() for text in questions]
+        client.execute("SET TimeZone = 'Asia/Tokyo'")
+        assert [client.execute(text).fetchall() for text in questions] == here
+    for text, rows in zip(questions, here, strict=True):
+        told = archive.sql(text, to="arrow", decimals=True).to_pylist()
+        assert [tuple(row.values()) for row in told] == rows
+        assert rows
+
+
+def test_a_second_file_in_a_folder_is_found_by_sql_and_refused_by_a_connection(tmp_path: Path) -> None:
+    data = build(tmp_path, [("AB_60.csv", printed(60, 0, 50))])
+    (file,) = data.glob("bulk_ohlc/pair=A*/*/*")
+    shutil.copy(file, file.with_name(new_name(2020, 2020, digest_in(file.name) or "")))
+    with duckdb.connect() as client:
+        client.execute(catalogue.script(data))
+        ((_, problem),) = client.execute("FROM unsound_files").fetchall()
+    assert problem.startswith("lies beside ")
+    with recorder.connect(data) as opened, pytest.raises(StorageError, match="lies beside"):
+        opened.candles(PAIR, "1h", bulk=True)
+
+
+def test_a_retained_snapshot_ends_with_an_import_and_says_so(tmp_path: Path) -> None:
+    data = build(tmp_path, [("AB_60.csv", printed(60, 0, 50))])
+    with recorder.connect(data, frozen=True) as opened:
+        before = opened.candles(PAIR, "1h", stop="2020-03-27T18:00:00Z", bulk=True)
+        text = printed(60, 40, 90)
+        again = entry(tmp_path / "more_60.csv", text, Lines.OHLCVT)
+        archive = TradeArchive(Layout(data), Unsynced(), staging=data / ".staging")
+        importer = CandleImport(archive, room=lambda: Room(1 << 40, 1 << 40), possible=(0, 1 << 60))
+        importer.member(again, again.member.digest(), lambda _: None)
+        with pytest.raises(StorageError, match=r"imported into .* after this snapshot.*refresh"):
+            opened.candles(PAIR, "1h", stop="2020-03-27T18:00:00Z", bulk=True)
+        opened.refresh()
+        assert opened.candles(PAIR, "1h", stop="2020-03-27T18:00:00Z", bulk=True).equals(before)

@@ -42,7 +42,7 @@ def test_coverage_gaps_and_instruments_have_their_columns_in_order(ask: Ask) -> 
     def names(view: str) -> str:
         return " ".join(str(name) for name, *_ in ask(f"DESCRIBE {view}"))
 
-    assert names("coverage") == "pair first_id last_id first_time last_time rows"
+    assert names("coverage") == "pair first_id last_id first_time last_time rows proof"
     assert names("events") == "time kind pair detail"
     assert names("ohlc_gaps") == "pair timeframe first_time last_time missing"
     assert names("gaps") == "pair first_id last_id missing after_time before_time state"
@@ -121,7 +121,7 @@ def test_coverage_joins_runs_that_go_on_in_another_file_or_year(archive: Written
     archive.append([trade(9, new_year_us + 9)])
     assert len(archive.files()) == 4
     assert ask("FROM coverage ORDER BY first_id") == [
-        ("BTC/USD", 1, 5, at(1), datetime(2026, 1, 1, tzinfo=UTC), 5),
+        ("BTC/USD", 1, 5, at(1), datetime(2026, 1, 1, tzinfo=UTC), 5, "ids"),
         (
             "BTC/USD",
             9,
@@ -129,6 +129,7 @@ def test_coverage_joins_runs_that_go_on_in_another_file_or_year(archive: Written
             datetime(2026, 1, 1, 0, 0, 0, 9, tzinfo=UTC),
             datetime(2026, 1, 1, 0, 0, 0, 9, tzinfo=UTC),
             1,
+            "ids",
         ),
     ]
 
