@@ -45,7 +45,8 @@ class Commit:
     """Moves lines from the inbox to the journal; sync, then claim.
 
     ``hole_seen`` is called when a pair has a hole after a claim, or its first trade, before which history may be
-    wanted. ``parking`` decides which ids do not count yet. ``writing`` guards the journal's open segment.
+    wanted. ``parking`` decides which ids do not count yet. ``durable`` is called with the lines of each commit.
+    ``writing`` guards the journal's open segment.
     ``sync_every_s`` may change while it runs.
     """
 
@@ -58,7 +59,9 @@ class Commit:
         sync_every_s: float,
         hole_seen: Callable[[], None],
         parking: ParkedIds,
+        durable: Callable[[Sequence[Inbound]], None] = lambda _: None,
     ) -> None:
+        self._durable = durable
         self._inbox = inbox = context.inbox
         self._metrics = metrics = context.metrics
         self._clock = context.clock
@@ -112,6 +115,7 @@ class Commit:
                 await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
             self._in_flight, self._since_s = False, started_s
             hole_seen = self._claim(claims)
+            self._durable(batch)
             for inbound in batch:
                 if inbound.known is not None:
                     self._ledger.know(inbound.known)

@@ -104,6 +104,18 @@ def connect(
     return Archive(reader)
 
 
+def connect_confined(data: Path, *, threads: int, memory: str) -> Archive:
+    """Open an archive as ``connect(live=True)`` does, for statements that come from elsewhere.
+
+    They can read no file outside ``data``, and none of the caller's frames. Raises NoSuchArchive.
+    """
+    reader = Reader(
+        data.absolute(), live=True, frozen=False, check=False, bounds=arguments.bounds(threads, memory), confined=True
+    )
+    reader.refresh()
+    return Archive(reader)
+
+
 class Archive:
     """An archive, open for reading; for the thread that made it (:meth:`cursor` gives another thread its own).
 

@@ -225,8 +225,10 @@ class Reader:
         check: bool,
         bounds: Mapping[str, str],
         kept: Snapshot | None = None,
+        confined: bool = False,
     ) -> None:
         self.data = data
+        self.confined = confined
         self.bounds = bounds
         self.live = live
         self.frozen = frozen
@@ -238,7 +240,7 @@ class Reader:
         self._thread = threading.get_ident()
         self._process = os.getpid()
         self._moments = Snapshots(data, live=live)
-        self._engine = Engine(data, bounds)
+        self._engine = Engine(data, bounds, confined=confined)
         self._closed = False
 
     @property
@@ -249,7 +251,13 @@ class Reader:
     def beside(self) -> Reader:
         """Return another reader of the same archive for the calling thread; of the same snapshot, if one is kept."""
         return Reader(
-            self.data, live=self.live, frozen=self.frozen, check=self.checks, bounds=self.bounds, kept=self.kept
+            self.data,
+            live=self.live,
+            frozen=self.frozen,
+            check=self.checks,
+            bounds=self.bounds,
+            kept=self.kept,
+            confined=self.confined,
         )
 
     def check(self) -> None:
