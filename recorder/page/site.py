@@ -171,8 +171,8 @@ class Page:
                     headers={name: found.headers[name] for name in _HANDED_BACK if name in found.headers},
                 )
                 answer.headers.update(_headers())
-                await answer.prepare(request)
                 with _broken_off(request):
+                    await answer.prepare(request)
                     async for piece in found.content.iter_any():
                         if not await _sent(answer, piece, request):
                             return answer
@@ -187,6 +187,8 @@ def _broken_off(request: web.Request) -> Iterator[None]:
     """Cut the connection if the answer ends early, so that nobody takes a part of it for the whole."""
     try:
         yield
+    except ConnectionError:  # the client has left
+        pass
     except Exception as error:  # noqa: BLE001 -- of the reader, or of the client
         log.warning("an answer of the reader was cut", path=request.path, reason=str(error) or type(error).__name__)
         if request.transport is not None:

@@ -47,6 +47,7 @@ def _environment() -> Environment:
         finalize=lambda value: "" if value is None else printable(value, lines=True) if type(value) is str else value,
     )
     environment.filters |= {"count": count, "ago": ago, "second": second, "bytes": size, "line": line, "price": grouped}
+    environment.filters["coded"] = coded
     environment.globals["version"] = __version__
     return environment
 
@@ -58,6 +59,19 @@ def count(number: int) -> str:
     '1,234,567'
     """
     return f"{number:,}"
+
+
+def coded(sentence: str) -> str:
+    """Return a sentence as markup, with what stands between backquotes as code.
+
+    >>> str(coded("run `recorder verify`, if 1 < 2"))
+    'run <code>recorder verify</code>, if 1 &lt; 2'
+    """
+    from markupsafe import Markup, escape  # noqa: PLC0415 -- comes with jinja2
+
+    parts = str(escape(printable(sentence))).split("`")
+    text = "".join(f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts))
+    return Markup(text)  # noqa: S704 -- escaped above
 
 
 def grouped(number: str) -> str:

@@ -289,6 +289,11 @@ class Archive:
         answer = self._reader.named(TradeQuery(chosen, limits, "ignore", decimals), asked, bound)
         return _frame(answer, how, names, nullable=answer.rows.column_names)
 
+    def check(self, text: str) -> None:
+        """Raise UsageError unless a text is one SQL statement that only reads, as :meth:`sql` does; run nothing."""
+        self._check()
+        self._reader.check_statement(text)
+
     def register(self, name: str, rows: Frame) -> None:
         """Register a frame (pandas, Arrow or polars) under a name for :meth:`sql`; cursors do not see it.
 

@@ -295,7 +295,7 @@ class Reader:
         If events cannot be read, certificates are unknown and the result has a warning. Raise UsageError unless the
         statement only reads.
         """
-        self._engine.check(text)
+        self.check_statement(text)
         arguments.zoned(params)
 
         wanted = catalogue.needs(text)
@@ -326,6 +326,10 @@ class Reader:
                 with contextlib.suppress(_UnknownPair):
                     return self._ask(lambda: self._few(named, wanted.tables), partial(answer, of_named=True))
         return self._ask(lambda: self._moments.take(tables=wanted.tables), answer)
+
+    def check_statement(self, text: str) -> None:
+        """Raise UsageError unless a text is one SQL statement that only reads."""
+        self._engine.check(text)
 
     def _undamaged(self, moment: Snapshot, paths: Iterable[str]) -> Snapshot:
         """Return the snapshot, now pinned, without those of these files that are not what was written."""

@@ -253,6 +253,7 @@ class Answer:
 
 def own_sql(archive: Archive, text: str) -> Answer:
     """Return the rows of a statement that only reads, at most :data:`ROWS`. Raise UsageError for any other."""
+    archive.check(text)
     statement = text.strip().rstrip(";").rstrip()
     if _SELECTS.match(statement):
         statement = f"SELECT * FROM ({statement}\n) LIMIT {ROWS + 1:d}"  # noqa: S608 -- it is judged as a whole
