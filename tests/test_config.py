@@ -107,6 +107,7 @@ def test_what_is_live_is_taken_over_and_all_else_stays() -> None:
         "exchange: {allow_plaintext: true, rest_url: 'https://x', ws_url: 'wss://x', "
         "proxy: none, subscribe_params: {venue: spot}, requests_per_second: 2}\n"
         "ops: {host: localhost, port: 0, expose: true, token: sixteen-letters-or-more, log: json}\n"
+        "page: {enabled: false, token_file: secret}\n"
     )
     wanted = load(Path("mine.yaml"))
     assert differences(running, wanted) == keys()
@@ -196,6 +197,8 @@ MISTAKES = [
     ("ops.token", "guessed", "not shown here", "a secret of 16 to 256 letters"),
     ("ops.token", "[a secret within a list]", "not shown here", "without a space"),
     ("ops.log", "xml", "'xml'", "console or json"),
+    ("page.enabled", "maybe", "'maybe'", "true or false"),
+    ("page.token_file", "''", "''", "the path of a file"),
 ]
 
 
@@ -384,6 +387,8 @@ TWINS = {
     "ops.expose": ("true", True),
     "ops.token": ("0123456789abcdef", SecretStr("0123456789abcdef")),
     "ops.log": ("json", "json"),
+    "page.enabled": ("false", False),
+    "page.token_file": ("secret", Path("secret")),
 }
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from recorder.clock import Clock
 from recorder.core.model import Trade
 from recorder.core.trade_ids import Run
-from recorder.errors import Malformed
+from recorder.errors import CorruptLine, Malformed
 from recorder.journal import segment
 from recorder.kraken import records
 from recorder.runtime.inbox import Inbound
@@ -86,6 +86,6 @@ def _read(pair: str, one: _Pair) -> None:
     line, one.line = one.line, b""
     try:
         rows = records.trades(segment.decode(line.rstrip(b"\n"), checked=True))
-    except Malformed:  # reported by the drain
+    except (Malformed, CorruptLine):  # reported by the drain
         return
     one.trade = next((row for row in reversed(rows) if row.pair == pair and row.trade_id == one.last_id), one.trade)

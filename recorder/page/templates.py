@@ -36,7 +36,7 @@ def pieces(name: str, **content: object) -> Iterator[str]:
 
 @functools.cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 -- 10 MB that few recorders need
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 -- at the first look
 
     environment = Environment(
         loader=PackageLoader("recorder.page"),
