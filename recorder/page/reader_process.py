@@ -48,6 +48,8 @@ END_S: Final = 3.0
 FIRST_S: Final = 1.0
 LAST_S: Final = 60.0
 """If it ends by itself, it is begun again after 1 s, 2 s, … 1 min at the earliest."""
+WORKED_S: Final = 60.0
+"""After running this long its end counts as the first."""
 LINE_BYTES: Final = 1 << 16
 
 log = structlog.get_logger()
@@ -64,7 +66,8 @@ class _Running:
     process: Process
     client: aiohttp.ClientSession
     folder: Path
-    tasks: list[asyncio.Task[None]]
+    watching: asyncio.Task[None]
+    relaying: asyncio.Task[None]
 
 
 class ReaderProcess:
@@ -106,7 +109,7 @@ class ReaderProcess:
     @property
     def state(self) -> str:
         """What it is doing, in words."""
-        if self._running is not None:
+        if self._running is not None and self._running.process.returncode is None:
             return "running"
         return "sleeping" if self._reason is None else f"ended: {self._reason}"
 
@@ -122,10 +125,10 @@ class ReaderProcess:
             try:
                 response = await asyncio.wait_for(request, ANSWER_S)
             except TimeoutError:
-                self._kill(running, f"it has not answered for {ANSWER_S:.0f} s")
+                self._kill(running.process, f"it has not answered for {ANSWER_S:.0f} s")
                 raise NoAnswer("the reader hung, and was ended: ask again") from None
             except aiohttp.ClientError:
-                await asyncio.sleep(0)  # whatever ended it may have said why
+                await asyncio.wait({running.watching}, timeout=END_S)  # it says why
                 raise NoAnswer(f"the reader ended ({self._reason or 'it was killed'}): ask again") from None
             async with response:
                 yield response
@@ -144,6 +147,7 @@ class ReaderProcess:
             if self._running is not None and self._running.process.returncode is None:
                 return self._running
             if self._running is not None:
+                await asyncio.wait({self._running.watching})  # it says why it ended, and when it may begin again
                 await self._end(self._running)
             wait_s = self._not_before_s - self._clock.monotonic()
             if wait_s > 0:
@@ -181,13 +185,12 @@ class ReaderProcess:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         self._reason, self._last_s = None, self._clock.monotonic()
-        running = _Running(process, client, folder, [])
-        running.tasks += [asyncio.create_task(self._watch(running)), asyncio.create_task(_relay(process))]
-        return running
+        watching = asyncio.create_task(self._watch(process))
+        return _Running(process, client, folder, watching, asyncio.create_task(_relay(process)))
 
-    async def _watch(self, running: _Running) -> None:
-        """End the process when it is idle, too large, or when it has ended by itself."""
-        process = running.process
+    async def _watch(self, process: Process) -> None:
+        """Wait for the end of the process; end it when it is idle or too large."""
+        since_s = self._clock.monotonic()
         waiting = asyncio.create_task(process.wait())
         try:
             while not waiting.done():
@@ -198,19 +201,26 @@ class ReaderProcess:
                     break
                 size = self._memory(process.pid)
                 if size is not None and size > LIMIT_BYTES:
-                    self._kill(running, f"it took {size / 1e6:,.0f} MB of memory, of {LIMIT_BYTES / 1e6:,.0f}")
+                    self._kill(process, f"it took {size / 1e6:,.0f} MB of memory, of {LIMIT_BYTES / 1e6:,.0f}")
                 elif not self._open and self._clock.monotonic() - self._last_s >= IDLE_S:
-                    self._delay.reset()
-                    asyncio.create_task(self.close())  # noqa: RUF006 -- it ends this task
-                    return
+                    idle = asyncio.create_task(self._end_if_idle())  # which ends this task
+                    await asyncio.wait({idle})
+            if self._clock.monotonic() - since_s >= WORKED_S:
+                self._delay.reset()
             self._failed(self._reason or f"with code {process.returncode}")
         finally:
             waiting.cancel()
 
-    def _kill(self, running: _Running, reason: str) -> None:
+    async def _end_if_idle(self) -> None:
+        async with self._starting:
+            if self._running is not None and not self._open:
+                self._delay.reset()
+                await self._end(self._running)
+
+    def _kill(self, process: Process, reason: str) -> None:
         self._reason = reason
         with contextlib.suppress(ProcessLookupError):
-            running.process.send_signal(signal.SIGKILL)
+            process.send_signal(signal.SIGKILL)
 
     def _failed(self, reason: str) -> None:
         self._reason = reason
@@ -221,6 +231,9 @@ class ReaderProcess:
     async def _end(self, running: _Running) -> None:
         """End a process, whether it still runs or not, and remove what it left."""
         self._running = None
+        for task in (running.watching, running.relaying):
+            task.cancel()
+        await asyncio.wait({running.watching, running.relaying})
         process = running.process
         if process.returncode is None:
             assert process.stdin is not None
@@ -231,9 +244,6 @@ class ReaderProcess:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(signal.SIGKILL)
                 await process.wait()
-        for task in running.tasks:
-            task.cancel()
-        await asyncio.wait(running.tasks)
         await running.client.close()
         shutil.rmtree(running.folder, ignore_errors=True)
 

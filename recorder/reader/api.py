@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 import msgspec
 from aiohttp import web
 
+from recorder.archive.layout import Layout
 from recorder.clock import Clock
 from recorder.errors import NoSuchArchive, RecorderError, UsageError
 from recorder.page.paths import API, HISTORY
@@ -195,8 +196,7 @@ class Api:
             raise Busy(f"{STREAMS} streams are open already: close one, or follow several pairs in one")
         self._streams += 1
         try:
-            names = await self._workers.answer(lambda archive: [archive.resolve(name) for name in given["pairs"]])
-            pairs = list(dict.fromkeys(names))
+            pairs = await self._resolved(given["pairs"])
             with await asyncio.to_thread(Follower, self._data, pairs, after, clock=self._clock) as follower:
                 kind = "text/event-stream" if form == "sse" else "application/x-ndjson"
                 response = web.StreamResponse(headers={"Content-Type": kind})
@@ -205,6 +205,13 @@ class Api:
                 return response
         finally:
             self._streams -= 1
+
+    async def _resolved(self, names: Sequence[str]) -> list[str]:
+        """Return the pairs that names mean. Those of pairs themselves, as programs send, need no turn of a worker."""
+        if set(names) <= set(await asyncio.to_thread(Layout(self._data).pairs)):
+            return list(names)
+        found = await self._workers.answer(lambda archive: [archive.resolve(name) for name in names])
+        return list(dict.fromkeys(found))
 
     async def _send(self, response: web.StreamResponse, follower: Follower, form: trade_stream.Form) -> None:
         with contextlib.suppress(ConnectionError):

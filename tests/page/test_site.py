@@ -15,8 +15,10 @@ from recorder.config import OpsConfig
 from recorder.ops.metrics import Metrics
 from recorder.ops.server import Face, Limits, serve
 from recorder.page.access import ATTEMPTS, Access
+from recorder.page.live_overview import QUEUED, LiveOverview
+from recorder.page.reader_process import NoAnswer
 from recorder.page.site import Page
-from tests.clocks import ManualClock
+from tests.clocks import ManualClock, settle_until
 from tests.ops.states import GOOD, TOKEN
 from tests.page.parts import HOSTILE, Asleep, Source
 from tests.servers import free_port
@@ -143,7 +145,7 @@ async def test_a_token_is_asked_for_once_by_a_form_and_guessing_is_slow() -> Non
         assert await bench.status("/", headers=known) == 303
 
 
-async def test_the_stream_tells_what_changes_and_a_viewer_that_does_not_read_is_dropped() -> None:
+async def test_the_stream_tells_what_changes() -> None:
     async with showing() as bench:
         reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
         writer.write(f"GET /live HTTP/1.1\r\nHost: 127.0.0.1:{bench.port}\r\n\r\n".encode())
@@ -165,6 +167,26 @@ async def test_the_stream_tells_what_changes_and_a_viewer_that_does_not_read_is_
         assert changed["rows"]["BTC/USD"]["price"] == "97,000.20"
         assert set(changed.get("parts", ())) <= {"calendar"}  # which tells by now that the reader cannot be begun
         writer.close()
+
+
+async def test_a_viewer_that_does_not_read_is_dropped_and_nothing_waits_for_it() -> None:
+    source, clock = Source(), ManualClock()
+
+    async def past() -> dict[str, Any]:
+        raise NoAnswer("asleep")
+
+    live = LiveOverview(source, past, clock, lambda: "sleeping")
+    async with live.watched() as messages:
+        changes = 0
+        while live.viewers:
+            changes += 1
+            source.price = f"{changes}.5"
+            await settle_until(lambda: clock.sleepers > 0 or not live.viewers)
+            clock.move(1)
+        assert changes <= QUEUED + 2
+        assert messages.qsize() == QUEUED
+        assert [messages.get_nowait() for _ in range(QUEUED)][-1] is None
+    await live.close()
 
 
 async def test_slow_and_silent_clients_are_cut_and_others_are_served() -> None:
