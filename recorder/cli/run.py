@@ -54,10 +54,10 @@ def run(
         data = Path(tempfile.mkdtemp(prefix="recorder-sandbox-"))
     process_setup.as_owner(data or settings.archive.path)
     process_setup.prepare()
-    said = CommandLine(tuple(dict.fromkeys(pairs or ())), data, for_s=_duration_s(for_), sandbox=sandbox)
+    given = CommandLine(tuple(dict.fromkeys(pairs or ())), data, for_s=_duration_s(for_), sandbox=sandbox)
     with _logged(settings.ops.log) as show:
         try:
-            asyncio.run(_run(settings, config_file, said, show))
+            asyncio.run(_run(settings, config_file, given, show))
         finally:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of the loop has restored the default
             log.report_suppressed(rest=True)  # before the message that names why it ended
@@ -97,18 +97,18 @@ class CommandLine:
 
 
 async def _run(
-    settings: Config, config_file: Path | None, said: CommandLine, show: Callable[[str], None] | None
+    settings: Config, config_file: Path | None, given: CommandLine, show: Callable[[str], None] | None
 ) -> None:
     stop = Stop()
     stop.on_signals()
-    if said.for_s is not None:
-        asyncio.get_running_loop().call_later(said.for_s, stop.requested.set)
-    port = _free_port(settings.ops) if said.sandbox else None
-    async with _exchange(sandbox=said.sandbox) as exchange:
-        source = ConfigSource(lambda: said.over(config.load(config_file), exchange, port))
+    if given.for_s is not None:
+        asyncio.get_running_loop().call_later(given.for_s, stop.requested.set)
+    port = _free_port(settings.ops) if given.sandbox else None
+    async with _exchange(sandbox=given.sandbox) as exchange:
+        source = ConfigSource(lambda: given.over(config.load(config_file), exchange, port))
         source.on_signal(stop.requested.set)
-        await app.record(said.over(settings, exchange, port), stop, source=source, show=show)
-    if said.for_s is not None and not stop.served:
+        await app.record(given.over(settings, exchange, port), stop, source=source, show=show)
+    if given.for_s is not None and not stop.served:
         raise CheckFailed(
             "no subscription was acknowledged and no poll was answered in this time: see the log above, or try "
             "`recorder doctor`"

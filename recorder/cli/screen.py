@@ -61,25 +61,25 @@ class Screen(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render like rich, and clean the text; all output passes through here."""
-        for said, style, control in super().render(renderable, options):
-            yield Segment(said if control else printable(said, lines=True), style, control)
+        for part, style, control in super().render(renderable, options):
+            yield Segment(part if control else printable(part, lines=True), style, control)
 
 
-def text(said: str, style: str = "") -> Text:
+def text(plain: str, style: str = "") -> Text:
     """Return a text for a table or a line: on one line, and as wide as it will be printed."""
-    return Text(printable(said), style)
+    return Text(printable(plain), style)
 
 
 @contextlib.contextmanager
 def echo_warnings() -> Iterator[None]:
     """Print warnings about an archive on standard error after the query."""
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield
-    for one in said:
+    for one in caught:
         echo(f"recorder: {one.message}", err=True)
 
 
-def echo(said: object = "", *, err: bool = False, nl: bool = True) -> None:
+def echo(message: object = "", *, err: bool = False, nl: bool = True) -> None:
     """Print a text unchanged, except for unprintable characters: JSON stays the same JSON."""
-    typer.echo(printable(str(said), lines=True), err=err, nl=nl)
+    typer.echo(printable(str(message), lines=True), err=err, nl=nl)

@@ -55,7 +55,7 @@ def status(
 ) -> None:
     """Show pairs, candles, gaps, the exchange's state and the last events; from disk, with or without a daemon.
 
-    If a daemon records into this archive, it is asked for its state. Exit code 1 if a file cannot be read (the others
+    If a daemon records into this archive, its state is requested. Exit code 1 if a file cannot be read (the others
     are still shown), or if certified trades are gone and are not being fetched again.
     """
     if watch and as_json:
@@ -101,8 +101,8 @@ def _print(found: ArchiveStatus, daemon: DaemonReply | str, now_us: int, *, titl
         console.print(_lately(found, now_us))
     if found.quarantine:
         console.print(_quarantine(found.quarantine))
-    for said in [*_quarantined(found.quarantined), *found.damaged]:
-        console.print(text(f" {said}", "red"), soft_wrap=True)
+    for sentence in [*_quarantined(found.quarantined), *found.damaged]:
+        console.print(text(f" {sentence}", "red"), soft_wrap=True)
 
 
 def _alarms(found: ArchiveStatus) -> list[Text]:
@@ -117,8 +117,8 @@ def _alarms(found: ArchiveStatus) -> list[Text]:
 def _unanchored(pairs: Sequence[str], *, all_pairs: bool) -> Text:
     shown = pairs if all_pairs else pairs[:_SHOWN]
     more = f" and {len(pairs) - len(shown)} more" if len(shown) < len(pairs) else ""
-    said = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
-    return text(said, "yellow")
+    sentence = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
+    return text(sentence, "yellow")
 
 
 def _quarantined(pairs: Mapping[str, QuarantinedPair]) -> list[str]:
@@ -152,8 +152,8 @@ def _quarantine(sizes: Mapping[str, tuple[int, int]]) -> Text:
     >>> str(_quarantine({"malformed": (2, 1_234_567), "parked": (1, 300)}))
     ' quarantine: malformed 2 lines, 1.2 MB; parked 1 line, 0.0 MB'
     """
-    said = (f"{reason} {counted(lines, 'line')}, {size / 1e6:,.1f} MB" for reason, (lines, size) in sizes.items())
-    return text(f" quarantine: {'; '.join(said)}", "yellow")
+    reasons = (f"{reason} {counted(lines, 'line')}, {size / 1e6:,.1f} MB" for reason, (lines, size) in sizes.items())
+    return text(f" quarantine: {'; '.join(reasons)}", "yellow")
 
 
 def _ask_daemon(config_file: Path | None, data: Path) -> DaemonReply | str:
@@ -296,26 +296,26 @@ def _lately(found: ArchiveStatus, now_us: int) -> Table:
         if event not in found.exchange:
             detail = _detail(event)
             what = _exchange(detail) if event.kind == EventKind.MAINTENANCE else _short(detail)
-            said = " ".join([*([event.pair] if event.pair else []), what])
-            rows.append((event.time_us, event.kind, said, ""))
+            described = " ".join([*([event.pair] if event.pair else []), what])
+            rows.append((event.time_us, event.kind, described, ""))
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(justify="right", no_wrap=True, min_width=11)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for us, kind, said, style in rows:
-        table.add_row(*(text(cell, style) for cell in (_when(us, now_us), kind, said)))
+    for us, kind, described, style in rows:
+        table.add_row(*(text(cell, style) for cell in (_when(us, now_us), kind, described)))
     return table
 
 
 def _exchange(detail: dict[str, Any]) -> str:
     """Return what the exchange reports about itself in one line, and its source.
 
-    >>> said = {"upcoming_maintenance": [{"title": "Upgrade", "phase": "approaching_30m"}]}
-    >>> _exchange({"source": "ws", "system": "online", **said})
+    >>> announced = {"upcoming_maintenance": [{"title": "Upgrade", "phase": "approaching_30m"}]}
+    >>> _exchange({"source": "ws", "system": "online", **announced})
     'online (ws); Upgrade, approaching_30m'
     """
-    said = (_announcement(one) for one in _announced(detail))
-    return "; ".join([f"{detail.get('system', 'unknown')} ({detail.get('source', 'unknown')})", *said])
+    announcements = (_announcement(one) for one in _announced(detail))
+    return "; ".join([f"{detail.get('system', 'unknown')} ({detail.get('source', 'unknown')})", *announcements])
 
 
 def _announced(detail: dict[str, Any]) -> list[Any]:
@@ -336,8 +336,8 @@ def _short(detail: dict[str, Any]) -> str:
     >>> _short({"first_id": 5, "was": {"close": "1.5"}, "reason": None})
     'first_id 5, was {"close": "1.5"}'
     """
-    said = ((name, value if isinstance(value, str) else json.dumps(value)) for name, value in detail.items())
-    return ", ".join(f"{name} {value}" for name, value in said if value != "null")
+    pairs = ((name, value if isinstance(value, str) else json.dumps(value)) for name, value in detail.items())
+    return ", ".join(f"{name} {value}" for name, value in pairs if value != "null")
 
 
 def _detail(event: Event) -> dict[str, Any]:

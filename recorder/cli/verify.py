@@ -259,27 +259,29 @@ def _print(table: Table, seen: _Seen, layout: Layout) -> None:
     if table.row_count:
         console.print_table(table)
     for finding in seen.findings:
-        said = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: {finding.remedy}")
-        console.print(said, soft_wrap=True)
-    said = text(f"{counted(seen.pairs, 'pair')}, {counted(seen.trades, 'trade')}: ")
+        sentence = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: {finding.remedy}")
+        console.print(sentence, soft_wrap=True)
+    summary = text(f"{counted(seen.pairs, 'pair')}, {counted(seen.trades, 'trade')}: ")
     partial = f"{seen.partial:,} partial, " if seen.partial else ""
-    said.append(f"{counted(seen.proven, 'day')} proven, {partial}{seen.open:,} open")
+    summary.append(f"{counted(seen.proven, 'day')} proven, {partial}{seen.open:,} open")
     if seen.lacking:
-        said.append(f", {seen.lacking:,} of them with trades missing", "red")
+        summary.append(f", {seen.lacking:,} of them with trades missing", "red")
     if seen.findings:
-        said.append(f"; {counted(len(seen.findings), 'file')} not sound", "red")
-    console.print(said)
+        summary.append(f"; {counted(len(seen.findings), 'file')} not sound", "red")
+    console.print(summary)
     for pair in seen.renumbered:
-        said = text(f"{pair} is renumbered: nothing is certified since, and new trades are quarantined; ", "red")
-        console.print(said.append(renumbering.remedy(layout, pair)), soft_wrap=True)
+        sentence = text(f"{pair} is renumbered: nothing is certified since, and new trades are quarantined; ", "red")
+        console.print(sentence.append(renumbering.remedy(layout, pair)), soft_wrap=True)
     for pair, steps in seen.steps_back.items():
         ids = ", ".join(str(one.trade_id) for one in steps[:_NAMED]) + (" …" if len(steps) > _NAMED else "")
         console.print(text(f"{pair}: time goes back at {ids}, as the exchange stamped them", "yellow"), soft_wrap=True)
     if seen.unanchored:
         named = ", ".join(seen.unanchored[:_NAMED]) + (" …" if len(seen.unanchored) > _NAMED else "")
-        said = text(f"{counted(len(seen.unanchored), 'pair')} unanchored: {named}; ", "red")
-        said.append("which trades are the first that are promised is not known yet: let `recorder run` ask for them")
-        console.print(said, soft_wrap=True)
+        sentence = text(f"{counted(len(seen.unanchored), 'pair')} unanchored: {named}; ", "red")
+        sentence.append(
+            "which trades are the first that are promised is not known yet: let `recorder run` ask for them"
+        )
+        console.print(sentence, soft_wrap=True)
 
 
 def lines(certificates: Sequence[Certificate]) -> Iterator[_DayLine]:

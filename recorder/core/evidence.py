@@ -365,30 +365,30 @@ KINDS: Final = tuple(_READERS)
 
 def detail(known: Knowledge) -> dict[str, Any]:
     """Return the detail of the event of kind :func:`kind`."""
-    said: dict[str, Any]
+    detail: dict[str, Any]
     match known:
         case Void(_, span) | Unreadable(_, span) | Parked(_, span):
-            said = {"first_id": span.first, "last_id": span.last}
+            detail = {"first_id": span.first, "last_id": span.last}
         case Disowned(_, span, time_us, reason):
-            said = {"first_id": span.first, "last_id": span.last, "time_us": time_us, "reason": reason}
+            detail = {"first_id": span.first, "last_id": span.last, "time_us": time_us, "reason": reason}
         case Reclaimed(_, span, time_us):
-            said = {"first_id": span.first, "last_id": span.last, "time_us": time_us}
+            detail = {"first_id": span.first, "last_id": span.last, "time_us": time_us}
         case Renumbered(_, span, time_us, from_us):
-            said = {"first_id": span.first, "last_id": span.last, "time_us": time_us, "from_us": from_us}
+            detail = {"first_id": span.first, "last_id": span.last, "time_us": time_us, "from_us": from_us}
         case NumberingSettled(_, time_us, anew):
-            said = {"time_us": time_us, "anew": anew}
+            detail = {"time_us": time_us, "anew": anew}
         case Certified(_, day, revision, rows, first_id, last_id, sha256):
-            said = {"day": day.isoformat(), "revision": revision, "rows": rows}
-            said |= {"first_id": first_id, "last_id": last_id, "sha256": sha256}
+            detail = {"day": day.isoformat(), "revision": revision, "rows": rows}
+            detail |= {"first_id": first_id, "last_id": last_id, "sha256": sha256}
         case Confirmed(_, last_id, until_us):
-            said = {"last_id": last_id, "until_us": until_us}
+            detail = {"last_id": last_id, "until_us": until_us}
         case Promised(_, time_us):
-            said = {"time_us": time_us}
+            detail = {"time_us": time_us}
         case Anchored(_, time_us, after_id, assumed):
-            said = {"time_us": time_us, "after_id": after_id, "assumed": assumed}
+            detail = {"time_us": time_us, "after_id": after_id, "assumed": assumed}
         case never:
             assert_never(never)
-    return said
+    return detail
 
 
 def kind(known: Knowledge) -> EventKind:

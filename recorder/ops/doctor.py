@@ -89,9 +89,9 @@ def readable(area: str, look: Callable[[], list[CheckResult]]) -> list[CheckResu
     try:
         return look()
     except PermissionError as error:
-        said = f"this user cannot read {error.filename}"
+        detail = f"this user cannot read {error.filename}"
         return [
-            CheckResult(area, "wrong", said, "run as the archive's owner, and give all of it to that one: chown -R")
+            CheckResult(area, "wrong", detail, "run as the archive's owner, and give all of it to that one: chown -R")
         ]
     except (UnlistedFolder, UnsoundFile) as error:
         return [CheckResult(area, "wrong", f"{error.file} {error.problem}", error.remedy)]
@@ -101,8 +101,8 @@ def archive(layout: Layout, *, now_us: int) -> list[CheckResult]:
     """Check the layout and every footer, but no rows."""
     area = "archive"
     if layout.data.exists() and not layout.data.is_dir():
-        said = f"{layout.data} is a file, and an archive is a folder"
-        return [CheckResult(area, "wrong", said, "name another one, with --data or archive.path")]
+        detail = f"{layout.data} is a file, and an archive is a folder"
+        return [CheckResult(area, "wrong", detail, "name another one, with --data or archive.path")]
     if not layout.exists:
         return [CheckResult(area, "note", f"there is no archive at {layout.data} yet", "`recorder run` makes one")]
     found: list[CheckResult] = []
@@ -110,8 +110,8 @@ def archive(layout: Layout, *, now_us: int) -> list[CheckResult]:
         born = layout.schema_file(dataset)
         with contextlib.suppress(UnlistedFolder), disk.listing(born.parent):  # which is reported below
             if not born.exists():
-                said = f"{born} is missing, and without any file other tools cannot read the table"
-                found.append(CheckResult(area, "note", said, "start the recorder, which makes it"))
+                detail = f"{born} is missing, and without any file other tools cannot read the table"
+                found.append(CheckResult(area, "note", detail, "start the recorder, which makes it"))
     held = older = 0
     newest_us = 0
     for dataset in DATASETS:
@@ -129,11 +129,11 @@ def archive(layout: Layout, *, now_us: int) -> list[CheckResult]:
     found = list(dict.fromkeys(found)) + _older(older)
     if newest_us > now_us + AHEAD_US:
         when = datetime.fromtimestamp(newest_us // 1_000_000, UTC)
-        said = f"the newest trade was made at {when:%Y-%m-%d %H:%M:%S} UTC, which this host's clock has not reached"
-        found.append(CheckResult("clock", "wrong", said, "set the clock, by NTP"))
+        detail = f"the newest trade was made at {when:%Y-%m-%d %H:%M:%S} UTC, which this host's clock has not reached"
+        found.append(CheckResult("clock", "wrong", detail, "set the clock, by NTP"))
     if not any(finding.level == "wrong" and finding.area == area for finding in found):
-        said = f"{held:,} files, whose footers are whole"
-        found.append(CheckResult(area, "ok", f"{said}; {_VERIFY}"))
+        detail = f"{held:,} files, whose footers are whole"
+        found.append(CheckResult(area, "ok", f"{detail}; {_VERIFY}"))
     return found
 
 
@@ -146,8 +146,8 @@ def _branches(layout: Layout, dataset: Dataset, found: list[CheckResult]) -> lis
 
 
 def _older(files: int) -> list[CheckResult]:
-    said = f"{files:,} files are of an older schema version, which SQL may not be able to read"
-    return [CheckResult("archive", "note", said, "let the recorder run, which rewrites them")] if files else []
+    detail = f"{files:,} files are of an older schema version, which SQL may not be able to read"
+    return [CheckResult("archive", "note", detail, "let the recorder run, which rewrites them")] if files else []
 
 
 def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[CheckResult]]:
@@ -177,9 +177,9 @@ def _twice(pair: str, facts: Sequence[FileFacts]) -> list[CheckResult]:
     again = sum(map(len, spans)) - Spans(spans).count()
     if not again:
         return []
-    said = f"{again:,} ids of {pair} lie in two files, which only happens by hand"
+    detail = f"{again:,} ids of {pair} lie in two files, which only happens by hand"
     (first, *_) = duplicate_files.same_ids((run, file.path) for file in facts for run in file.footer.runs)
-    return [CheckResult("archive", "wrong", said, f"{first.file} {first.problem}: {first.remedy}")]
+    return [CheckResult("archive", "wrong", detail, f"{first.file} {first.problem}: {first.remedy}")]
 
 
 def _of_table(layout: Layout, dataset: Dataset, facts: Iterable[FileFacts]) -> list[CheckResult]:
@@ -199,12 +199,16 @@ def journal(layout: Layout) -> list[CheckResult]:
     area, found, lines, size = "journal", list[CheckResult](), 0, 0
     for name in journals():
         folder, raw = layout.journal_dir(name), layout.raw_dir(name)
-        told, whole, taken = disk.undisturbed(functools.partial(_segments, layout, name), f"the segments in {folder}")
-        found, lines, size = found + told, lines + whole, size + taken
+        problems, whole, taken = disk.undisturbed(
+            functools.partial(_segments, layout, name), f"the segments in {folder}"
+        )
+        found, lines, size = found + problems, lines + whole, size + taken
         aside = [file for file in disk.names_in(raw) if file.endswith(CORRUPT_SUFFIX)]
         if aside:
-            said = f"{_counted(len(aside), 'segment')} had corrupt lines, which lie in {aside[0]} and its like in {raw}"
-            found.append(CheckResult(area, "note", said, "check the disk; their ids were holes, and fetched again"))
+            detail = (
+                f"{_counted(len(aside), 'segment')} had corrupt lines, which lie in {aside[0]} and its like in {raw}"
+            )
+            found.append(CheckResult(area, "note", detail, "check the disk; their ids were holes, and fetched again"))
     if not any(finding.level == "wrong" for finding in found):
         found.append(CheckResult(area, "ok", f"{_counted(lines, 'line')}, {size / 1e6:,.1f} MB, all of them whole"))
     return found
@@ -225,14 +229,14 @@ def _segments(layout: Layout, name: str) -> tuple[list[CheckResult], int, int]:
         if _torn(path):
             corrupt -= 1
             if not running:
-                said = f"{path} ends in the middle of a line, as after a crash"
+                detail = f"{path} ends in the middle of a line, as after a crash"
                 found.append(
-                    CheckResult("journal", "note", said, "nothing: the next start cuts it off; it never counted")
+                    CheckResult("journal", "note", detail, "nothing: the next start cuts it off; it never counted")
                 )
         if corrupt:
-            said = f"{path} has {corrupt:,} lines that fail their checksum"
+            detail = f"{path} has {corrupt:,} lines that fail their checksum"
             remedy = "check the disk; the next drain sets them aside, and their ids are fetched again"
-            found.append(CheckResult("journal", "wrong", said, remedy))
+            found.append(CheckResult("journal", "wrong", detail, remedy))
     return found, lines, size
 
 
@@ -265,18 +269,18 @@ def space(data: Path) -> list[CheckResult]:
     except (DiskError, OSError) as error:
         return [CheckResult(area, "wrong", str(error), "check the disk and its mount")]
     limits = disk_limits(room.total)
-    said = f"{room.free / 1e9:,.2f} of {room.total / 1e9:,.2f} GB are free at {at}"
+    detail = f"{room.free / 1e9:,.2f} of {room.total / 1e9:,.2f} GB are free at {at}"
     if room.free < limits.stop:
-        found.append(CheckResult(area, "wrong", f"{said}: too little to record", "make room, or move the archive"))
+        found.append(CheckResult(area, "wrong", f"{detail}: too little to record", "make room, or move the archive"))
     elif room.free < limits.low:
         remedy = "make room: history waits, and the oldest raw segments go"
-        found.append(CheckResult(area, "wrong", f"{said}: that is low", remedy))
+        found.append(CheckResult(area, "wrong", f"{detail}: that is low", remedy))
     else:
-        found.append(CheckResult(area, "ok", said))
+        found.append(CheckResult(area, "ok", detail))
     if nodes.f_files and nodes.f_favail * 100 < nodes.f_files:
-        said = f"{nodes.f_favail:,} of {nodes.f_files:,} inodes are left at {at}"
+        detail = f"{nodes.f_favail:,} of {nodes.f_files:,} inodes are left at {at}"
         found.append(
-            CheckResult(area, "wrong", said, "remove small files there; an archive of 1,000 pairs has some 10,000")
+            CheckResult(area, "wrong", detail, "remove small files there; an archive of 1,000 pairs has some 10,000")
         )
     if nodes.f_flag & os.ST_RDONLY:
         found.append(CheckResult(area, "wrong", f"{at} is mounted read-only", "mount it for writing; see why it is so"))
@@ -287,16 +291,20 @@ def _abilities(at: Path) -> list[CheckResult]:
     area = "disk"
     found: list[CheckResult] = []
     if not _locks(at):
-        said = f"the file system at {at} knows no locks"
-        found.append(CheckResult(area, "wrong", said, "keep the archive on a local disk; each writer must hold locks"))
+        detail = f"the file system at {at} knows no locks"
+        found.append(
+            CheckResult(area, "wrong", detail, "keep the archive on a local disk; each writer must hold locks")
+        )
     kind = _file_system(at)
     if kind in _REMOTE:
-        said = f"{at} is on {kind}, a file system of another machine"
-        found.append(CheckResult(area, "note", said, "a local disk is better: it must keep what it says it has synced"))
+        detail = f"{at} is on {kind}, a file system of another machine"
+        found.append(
+            CheckResult(area, "note", detail, "a local disk is better: it must keep what it says it has synced")
+        )
     elif kind is not None and kind not in _SWAPPING:
-        said = f"{at} is on {kind}, which may not swap two folders in one step"
+        detail = f"{at} is on {kind}, which may not swap two folders in one step"
         remedy = "nothing; a query that meets a merge may find a folder missing, and must be asked again"
-        found.append(CheckResult(area, "note", said, remedy))
+        found.append(CheckResult(area, "note", detail, remedy))
     else:
         found.append(CheckResult(area, "ok", f"{kind or 'the file system'} has what is needed"))
     return found
@@ -345,11 +353,11 @@ def permissions(layout: Layout) -> list[CheckResult]:
     for folder in [at, *(folder for folder in folders if folder.is_dir())]:
         mode = folder.stat().st_mode
         if not os.access(folder, os.R_OK | writing | os.X_OK):
-            said = f"this user cannot read and write {folder} (owner {folder.stat().st_uid}, {stat.filemode(mode)})"
-            found.append(CheckResult(area, "wrong", said, "run as its owner, or change the owner"))
+            detail = f"this user cannot read and write {folder} (owner {folder.stat().st_uid}, {stat.filemode(mode)})"
+            found.append(CheckResult(area, "wrong", detail, "run as its owner, or change the owner"))
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            said = f"everybody can write to {folder} ({stat.filemode(mode)})"
-            found.append(CheckResult(area, "wrong", said, f"chmod o-w {folder}"))
+            detail = f"everybody can write to {folder} ({stat.filemode(mode)})"
+            found.append(CheckResult(area, "wrong", detail, f"chmod o-w {folder}"))
     if not found:
         found.append(CheckResult(area, "ok", f"this user can write to {at}, and others cannot"))
     return found
@@ -380,13 +388,15 @@ def versions() -> list[CheckResult]:
     for name, bounds, installed in wanted:
         lowest = re.search(r">=\s*([0-9.]+)", bounds)
         if lowest and _numbers(installed) < _numbers(lowest[1]):
-            said = f"{name} is {installed or 'not installed'}; {lowest[1]} or later is needed"
+            detail = f"{name} is {installed or 'not installed'}; {lowest[1]} or later is needed"
             found.append(
-                CheckResult(area, "wrong", said, f"install {DISTRIBUTION} anew, into an environment of its own")
+                CheckResult(area, "wrong", detail, f"install {DISTRIBUTION} anew, into an environment of its own")
             )
     if not found:
-        said = f"{DISTRIBUTION} {metadata.version(DISTRIBUTION)}, Python {wanted[0][2]} and {len(wanted) - 1} libraries"
-        found.append(CheckResult(area, "ok", said))
+        detail = (
+            f"{DISTRIBUTION} {metadata.version(DISTRIBUTION)}, Python {wanted[0][2]} and {len(wanted) - 1} libraries"
+        )
+        found.append(CheckResult(area, "ok", detail))
     return found
 
 
@@ -443,11 +453,11 @@ def _clock(sent_s: float, recv_s: float, date_s: int | None) -> Iterator[CheckRe
     offset = ClockOffset()
     offset.take(sent_s=sent_s, recv_s=recv_s, date_s=date_s)
     ahead_s = offset.offset_s or 0.0
-    said = f"this host's clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the exchange's"
+    detail = f"this host's clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the exchange's"
     if abs(ahead_s) > OFFSET_S:
-        yield CheckResult("clock", "wrong", said, "set the clock, by NTP: receive times are wrong by so much")
+        yield CheckResult("clock", "wrong", detail, "set the clock, by NTP: receive times are wrong by so much")
     else:
-        yield CheckResult("clock", "ok", said)
+        yield CheckResult("clock", "ok", detail)
 
 
 def _counted(number: int, noun: str) -> str:

@@ -80,20 +80,20 @@ class _Suppressor:
     def __call__(self, _: object, name: str, line: structlog.typing.EventDict) -> str:
         """Return the lines to print. Raises DropEvent if there are none."""
         with self._lock:
-            said = self._repeats.add(name, line, self._clock.monotonic())
-        if not said:
+            lines = self._repeats.add(name, line, self._clock.monotonic())
+        if not lines:
             raise structlog.DropEvent
-        return self._rendered(said)
+        return self._rendered(lines)
 
     def tell(self, *, rest: bool) -> None:
         """Print suppressed lines; with ``rest`` also those of the current window."""
         with self._lock:
-            said = self._repeats.rest() if rest else self._repeats.due(self._clock.monotonic())
-        if said:
-            print(self._rendered(said), file=self._out, flush=True)
+            lines = self._repeats.rest() if rest else self._repeats.due(self._clock.monotonic())
+        if lines:
+            print(self._rendered(lines), file=self._out, flush=True)
 
-    def _rendered(self, said: Iterable[LogLine]) -> str:
-        return "\n".join(self._line(level, dict(line)) for level, line in said)
+    def _rendered(self, lines: Iterable[LogLine]) -> str:
+        return "\n".join(self._line(level, dict(line)) for level, line in lines)
 
     def _line(self, level: str, line: dict[str, Any]) -> str:
         rendered: Any = line

@@ -371,7 +371,8 @@ def _within(folder: str) -> list[str]:
 
 
 def _hint(name: str, there: list[str]) -> str:
-    near = difflib.get_close_matches(name, there, n=3, cutoff=0.6)
+    begun = [one for one in there if name and one.startswith(name)]
+    near = begun[:3] or difflib.get_close_matches(name, there, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(there)}"
 
 

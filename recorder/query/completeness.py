@@ -1,6 +1,6 @@
 """What is missing in a range of one pair, judged from footers and events without DuckDB: from any thread.
 
-The same judgement as that of a query over ``recorder.connect()``, which asks DuckDB in the thread of the connection.
+The same judgement as that of a query over ``recorder.connect()``, which queries DuckDB in the thread of the connection.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from recorder.query import id_runs
 from recorder.query.arguments import Range
 
 
-def lacking(data: Path, runs: Sequence[Run], asked: Range, promise: Promise | None) -> str | None:
+def lacking(data: Path, runs: Sequence[Run], limits: Range, promise: Promise | None) -> str | None:
     """Return a message about trades of the range that are not stored, and how to fetch them; None if all are.
 
     ``runs`` are those of one pair, at least one, and ``promise`` is the one in its files. Raises StorageError if that
     cannot be known, because a file of events cannot be read.
     """
     pair, first = runs[0].pair, runs[0]
-    begins_in = first.span.first > 1 and (asked.start_us is None or asked.start_us <= first.first_us)
-    begins_late = first.span.first > 1 and asked.start_us is not None and asked.start_us < first.first_us
-    if not begins_in and not begins_late and not id_runs.missing_in(runs, asked):
+    begins_in = first.span.first > 1 and (limits.start_us is None or limits.start_us <= first.first_us)
+    begins_late = first.span.first > 1 and limits.start_us is not None and limits.start_us < first.first_us
+    if not begins_in and not begins_late and not id_runs.missing_in(runs, limits):
         return None
-    told = _told(data)
-    promise = evidence.earliest(promise, told.promise(pair))
-    absent, now_us = told.absent(pair).settled(), time.time_ns() // 1000
-    said = []
-    if missing := id_runs.missing_in(runs, asked, absent, promise, now_us=now_us):
-        said.append(id_runs.sentence({pair: missing}, data))
+    known = _evidence(data)
+    promise = evidence.earliest(promise, known.promise(pair))
+    absent, now_us = known.absent(pair).settled(), time.time_ns() // 1000
+    sentences = []
+    if missing := id_runs.missing_in(runs, limits, absent, promise, now_us=now_us):
+        sentences.append(id_runs.sentence({pair: missing}, data))
     if begins_late and absent.missing(Span(1, first.span.first - 1)):
         begins_us = first.first_us if promise is None else min(first.first_us, promise.time_us)
-        if asked.start_us is not None and asked.start_us < begins_us:
-            said.append(id_runs.late_sentence({pair: begins_us}, asked.start_us, data))
-    return "; ".join(said) or None
+        if limits.start_us is not None and limits.start_us < begins_us:
+            sentences.append(id_runs.late_sentence({pair: begins_us}, limits.start_us, data))
+    return "; ".join(sentences) or None
 
 
-def _told(data: Path) -> StoredEvidence:
-    told = stored_evidence.read(Layout(data))
-    for one in told.findings:
+def _evidence(data: Path) -> StoredEvidence:
+    known = stored_evidence.read(Layout(data))
+    for one in known.findings:
         raise StorageError(f"it is unknown whether trades are missing: {one.file} {one.problem}: {one.remedy}")
-    return told
+    return known

@@ -149,6 +149,7 @@ def test_parameters_are_bound_by_type_and_left_out_ones_have_their_defaults() ->
     ("name", "given", "said"),
     [
         ("wvap", {}, "there is no query 'wvap'; did you mean vwap?"),
+        ("vol", {}, "there is no query 'vol'; did you mean volatility or volume_bars or volume_profile?"),
         ("?", {}, "there is no query .*; use one of candle_audit, certificates"),
         ("vwap", {}, "vwap needs pair, VARCHAR: the v2 symbol"),
         ("vwap", {"pair": "A/B", "wdith": "1 hour"}, "no parameter 'wdith'; did you mean width"),
