@@ -57,8 +57,8 @@ globalThis.CandleChart = (() => {
   }
 
   /**
-   * Return two pieces of the same timeframe as one, with bars already decoded. Where both have a bar, that of the newer
-   * piece counts; of what lies outside the range, each end is that of its piece.
+   * Return two pieces of the same timeframe as one, with bars already decoded. Where both have a bar, or know of a gap,
+   * the newer piece counts; of what lies outside the range, each end is that of its piece.
    */
   function joined(older, newer) {
     const priceDigits = Math.max(older.priceDigits, newer.priceDigits);
@@ -69,7 +69,8 @@ globalThis.CandleChart = (() => {
     });
     const from = second.length ? second[0].number : Infinity;
     const known = new Set();
-    const spans = [...older.spans, ...newer.spans].filter((span) => {
+    const before = older.spans.filter((span) => span.from === null || span.from < newer.from);
+    const spans = [...before, ...newer.spans].filter((span) => {
       if (span.kind === "after" || span.kind === "outside") return false;
       const key = `${span.kind} ${span.from} ${span.until}`;
       return !known.has(key) && known.add(key);

@@ -129,6 +129,7 @@
 
   const TAPE = 60;
   const NEAR = 60; // bars before the left edge of what is loaded at which older ones are fetched
+  const AGAIN_MS = 60_000; // until all bars are fetched again while some miss trades, which may be stored by then
   const EMPTY = 6; // pieces without a trade that are passed over in one go
 
   async function fetched(path, parameters) {
@@ -148,6 +149,7 @@
     let loading = false;
     let stale = false;
     let exhausted = false;
+    let whole = Date.now();
 
     const chart = (more) => fetched("/api/v1/chart", { ...asked, ...more });
     const iso = (ms) => new Date(ms).toISOString();
@@ -191,13 +193,15 @@
       }
     }
 
-    /** Fetch the bars from the last one on. */
+    /** Fetch the bars from the last one on; now and then all of the last ones, where a gap may have closed. */
     async function newer() {
       if (!stale || loading || view === null || historic) return;
       stale = false;
       loading = true;
       try {
-        const found = await chart({ start: iso(data.until - 2 * data.timeframes[0][1] * 60_000) });
+        const again = Date.now() - whole > AGAIN_MS && data.spans.some(({ kind }) => kind === "missing");
+        if (again) whole = Date.now();
+        const found = await chart(again ? {} : { start: iso(data.until - 2 * data.timeframes[0][1] * 60_000) });
         if (found.bars === null) return;
         data = CandleChart.joined(data, own(found));
         view.replace(data);
@@ -241,6 +245,7 @@
       while (body.rows.length > TAPE) body.lastElementChild.remove();
       newest = one.trade_id;
       stale = true;
+      if (byId("tape-state").textContent) whole = 0; // a gap has closed
       byId("tape-state").textContent = "";
     }
 
