@@ -14,7 +14,7 @@ from recorder.errors import RecorderError
 from recorder.ops import archive_status
 from recorder.ops.archive_status import ArchiveStatus, PairStatus
 from recorder.ops.daemon_client import DaemonReply
-from recorder.page import overview
+from recorder.page import overview, templates
 from recorder.page.overview import DiskRoom, EventRow, Facts, History, OpenGap, PairRow, SetAside, Word
 
 LOOK_S: Final = 15.0
@@ -49,7 +49,7 @@ class ArchiveOverview:
             self._reply = str(error)
             return
         self._pairs = {one.pair: one for one in self._found.pairs}
-        self._disk = DiskRoom(found.free, found.total, 0, float("inf"))
+        self._disk = DiskRoom(found.free, found.total, 0, None)
         self._reply = self._daemon()
 
     def pairs(self) -> Sequence[str]:
@@ -96,7 +96,10 @@ class ArchiveOverview:
             self._disk,
             None,
             self._reply.quotes if isinstance(self._reply, DaemonReply) else None,
-            [EventRow(one.time_us, one.kind, one.pair, one.detail) for one in reversed(found.events if found else [])],
+            [
+                EventRow(one.time_us, one.kind, one.pair, templates.detail(one.detail))
+                for one in reversed(found.events if found else [])
+            ],
         )
 
     def _state(self) -> tuple[Word, list[str], str | None]:

@@ -12,7 +12,7 @@ from recorder.core.throttling import Pace
 from recorder.core.trade_ids import Span
 from recorder.daemon.heartbeat import SHOWN, Heartbeat
 from recorder.ingest.durable_trades import DurableTrades
-from recorder.page import overview
+from recorder.page import overview, templates
 from recorder.page.overview import DiskRoom, EventRow, Facts, History, OpenGap, PairRow, SetAside, Throttle
 from recorder.runtime.notes import Notes
 
@@ -90,7 +90,7 @@ class DaemonOverview:
             Throttle(self._pace.per_s, state.asks_in_s, state.connects_in_s),
             self._heartbeat.quotes,
             [
-                EventRow(one.time_us, one.kind, one.pair, overview.detail(one.detail))
+                EventRow(one.time_us, one.kind, one.pair, templates.detail(one.detail))
                 for one in reversed(self._notes.recent)
             ],
         )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
-from recorder.core.safe_text import printable
 from recorder.ops import health
 from recorder.ops.health import HealthState
 from recorder.page import templates
@@ -17,7 +15,7 @@ Word = Literal["recording", "catching up", "waiting", "stopped", "starting"]
 PAGE_ROWS: Final = 1_000
 """Trades of one answer of the exchange, by which missing ones are fetched."""
 _UNKNOWN: Final = "\N{EN DASH}"
-GAPS: Final = 20
+GAPS: Final = 8
 """Gaps that are listed, the most recent ones."""
 CALENDARS: Final = 100
 """Pairs in the calendar: those with the most open days, where there are more."""
@@ -102,12 +100,12 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class DiskRoom:
-    """The disk: bytes, and the seconds until it is full at the pace of the last day (infinite: never)."""
+    """The disk: bytes, and the seconds until it is full at the pace of the last day; infinite: never, None: unknown."""
 
     free: float
     total: float
     low: float
-    runway_s: float
+    runway_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,16 +214,6 @@ def rate(per_minute: float) -> str:
     if per_minute < 0.05:
         return "0"
     return f"{per_minute:.1f}" if per_minute < 10 else f"{per_minute:,.0f}"
-
-
-def detail(content: Mapping[str, object]) -> str:
-    """Return the detail of an event in a line.
-
-    >>> detail({"first_id": 5, "was": {"close": "1.5"}, "reason": None})
-    'first_id 5, was {"close": "1.5"}'
-    """
-    texts = ((name, value if isinstance(value, str) else json.dumps(value)) for name, value in content.items())
-    return printable(", ".join(f"{name} {text}" for name, text in texts if text != "null"))
 
 
 @dataclass(frozen=True, slots=True)

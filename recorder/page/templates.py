@@ -6,7 +6,8 @@ Contains how numbers and times are written, and the points of small lines.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -47,7 +48,7 @@ def _environment() -> Environment:
         finalize=lambda value: "" if value is None else printable(value, lines=True) if type(value) is str else value,
     )
     environment.filters |= {"count": count, "ago": ago, "second": second, "bytes": size, "line": line, "price": grouped}
-    environment.filters["coded"] = coded
+    environment.filters |= {"coded": coded, "detail": detail, "digits": digits_of}
     environment.globals["version"] = __version__
     return environment
 
@@ -74,14 +75,38 @@ def coded(sentence: str) -> str:
     return Markup(text)  # noqa: S704 -- escaped above
 
 
-def grouped(number: str) -> str:
-    """Return the text of a decimal with the thousands of its whole part apart.
+def detail(content: Mapping[str, object] | str) -> str:
+    """Return the detail of an event, or its JSON, in a line.
 
-    >>> grouped("97000.10"), grouped("0.00001234")
-    ('97,000.10', '0.00001234')
+    >>> detail({"first_id": 5, "was": {"close": "1.5"}, "reason": None}), detail('{"connection":1}')
+    ('first_id 5, was {"close": "1.5"}', 'connection 1')
+    """
+    found = json.loads(content) if isinstance(content, str) else content
+    if not isinstance(found, dict):
+        return printable(str(content))
+    texts = ((name, value if isinstance(value, str) else json.dumps(value)) for name, value in found.items())
+    return printable(", ".join(f"{name} {text}" for name, text in texts if text != "null"))
+
+
+def grouped(number: str, digits: int = 0) -> str:
+    """Return the text of a decimal with the thousands of its whole part apart, and at least so many decimals.
+
+    >>> grouped("97000.10"), grouped("0.00001234"), grouped("97000", 2)
+    ('97,000.10', '0.00001234', '97,000.00')
     """
     whole, point, rest = number.partition(".")
-    return f"{int(whole):,}{point}{rest}" if whole.isdigit() else number
+    if not whole.isdigit():
+        return number
+    return f"{int(whole):,}{point or '.' * bool(digits)}{rest.ljust(digits, '0')}"
+
+
+def digits_of(numbers: Iterable[str]) -> int:
+    """Return the most decimals that one of these decimals has.
+
+    >>> digits_of(["1.5", "20", "0.125"])
+    3
+    """
+    return max((len(number.partition(".")[2]) for number in numbers), default=0)
 
 
 def ago(age_s: float) -> str:

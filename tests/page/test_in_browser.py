@@ -96,6 +96,12 @@ async def test_pages_are_live_fit_their_window_and_keep_to_the_policy(
             await until(page, f"document.querySelector('#tape tbody td:last-child').textContent === '{MINUTES + 1}'")
             await until(page, f"{bars} === {MINUTES + 1 - len(GAP)}")
             await until(page, "location.search.includes('start=')")
+            # A trade that others wait for is named, and once it is stored the chart is whole.
+            archive.journalled([trade(MINUTES + 3, at_us(MINUTES + 2))])
+            await until(page, "document.getElementById('tape-state').textContent === 'waiting for 1 missing id'")
+            archive.append([trade(MINUTES + 2, at_us(MINUTES + 1))])
+            await until(page, f"{bars} === {MINUTES + 3 - len(GAP)}")
+            assert await page.evaluate("document.getElementById('tape-state').textContent") == ""
             assert complaints(page, base) == []
         async with browser.page(f"{base}/ask", width=1000, height=700) as page:
             folder = str(tmp_path / "downloads")
@@ -105,7 +111,7 @@ async def test_pages_are_live_fit_their_window_and_keep_to_the_policy(
             await page.evaluate("document.getElementById('sql-form').requestSubmit()")
             await until(page, "document.querySelector('#sql-answer td') !== null")
             shown_rows = await page.evaluate("document.querySelector('#sql-answer').textContent")
-            assert f"{MINUTES + 1 - len(GAP)}" in shown_rows
+            assert f"{MINUTES + 3 - len(GAP)}" in shown_rows
             assert "BTC/USD: 10 missing" in shown_rows
             await page.evaluate("document.querySelector('[data-download=csv]').click()")
             await until(page, "!document.querySelector('[data-download=csv]').disabled")
@@ -113,5 +119,5 @@ async def test_pages_are_live_fit_their_window_and_keep_to_the_policy(
             async with asyncio.timeout(60):
                 while not file.exists():
                     await asyncio.sleep(0.05)
-            assert file.read_text() == f"trades\n{MINUTES + 1 - len(GAP)}\n"
+            assert file.read_text() == f"trades\n{MINUTES + 3 - len(GAP)}\n"
             assert complaints(page, base) == []

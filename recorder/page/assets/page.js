@@ -230,14 +230,22 @@
       }, 600);
     }
 
+    /** Return a decimal as the rows above write it, with as many digits. */
+    function aligned(text, column) {
+      const above = document.querySelector(`#tape tbody td:nth-child(${column})`)?.textContent ?? "";
+      const [whole, rest = ""] = text.split(".");
+      const digits = Math.max(rest.length, above.split(".")[1]?.length ?? 0);
+      return grouped(whole) + (digits ? `.${rest.padEnd(digits, "0")}` : "");
+    }
+
     function trade(one) {
       const row = element(
         "tr",
         { className: one.side === "sell" ? "sell" : "buy" },
         element("td", { textContent: second(one.time) }),
         element("td", { textContent: one.side }),
-        element("td", { className: "number", textContent: grouped(one.price) }),
-        element("td", { className: "number", textContent: grouped(one.qty) }),
+        element("td", { className: "number", textContent: aligned(one.price, 3) }),
+        element("td", { className: "number", textContent: aligned(one.qty, 4) }),
         element("td", { className: "number", textContent: String(one.trade_id) }),
       );
       const body = document.querySelector("#tape tbody");
@@ -260,7 +268,8 @@
       trade,
       waiting: ({ waiting }) => {
         for (const [first, last] of Object.values(waiting)) {
-          byId("tape-state").textContent = `waiting for ${(last - first + 1).toLocaleString("en-US")} missing ids`;
+          const ids = last - first + 1;
+          byId("tape-state").textContent = `waiting for ${ids.toLocaleString("en-US")} missing id${ids === 1 ? "" : "s"}`;
         }
       },
     });
