@@ -36,8 +36,10 @@ AT_ONCE: Final = 25
 """Pairs looked at in one go, half a millisecond; between, the loop does other things."""
 SILENT: Final = 15
 """Seconds without a change after which a sign of life is sent."""
-PARTS: Final = ("state", "gaps", "quarantine", "machine", "events", "calendar")
-"""The parts of the page besides the table of pairs, each a template."""
+PARTS: Final = ("state", "gaps", "quarantine", "machine", "events")
+"""The parts of the page besides the table of pairs and the calendar, each a template."""
+PIECES: Final = 256
+"""Pieces of a page rendered in one go, some ten pairs: so that a page of a thousand holds up nothing."""
 
 log = structlog.get_logger()
 
@@ -64,6 +66,8 @@ class LiveOverview:
         self._ticking: asyncio.Task[None] | None = None
         self._cells: dict[str, dict[str, Any]] = {}
         self._parts: dict[str, str] = {}
+        self._calendar = ""
+        self._calendar_of: tuple[History, str | None] | None = None
 
     @property
     def viewers(self) -> int:
@@ -77,14 +81,8 @@ class LiveOverview:
         if self._asking is not None and not self._history.day:
             await asyncio.wait({self._asking}, timeout=FIRST_LOOK_S)
         rows = [row async for row in self._rows()]
-        parts = self._rendered_parts()
-        # Piece by piece, so that a page of a thousand pairs holds up nothing.
-        text = []
-        for number, piece in enumerate(templates.pieces("overview.html", rows=rows, parts=parts, **content)):
-            text.append(piece)
-            if number % 256 == 0:
-                await asyncio.sleep(0)
-        return "".join(text)
+        parts = await self._rendered_parts()
+        return await _rendered("overview.html", rows=rows, parts=parts, **content)
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[asyncio.Queue[bytes | None]]:
@@ -123,7 +121,7 @@ class LiveOverview:
 
     async def _changes(self) -> dict[str, Any]:
         cells = {row.pair: row.cells() async for row in self._rows()}
-        parts = self._rendered_parts()
+        parts = await self._rendered_parts()
         rows = {pair: each for pair, each in cells.items() if self._cells.get(pair) != each}
         changed = {name: text for name, text in parts.items() if self._parts.get(name) != text}
         gone = [pair for pair in self._cells if pair not in cells]
@@ -147,21 +145,25 @@ class LiveOverview:
                 await asyncio.sleep(0)
             yield self._source.row(pair, self._history)
 
-    def _rendered_parts(self) -> dict[str, str]:
-        facts = self._source.facts()
-        content = {
-            "facts": facts,
-            "calendar": overview.worst_first(self._history.calendar),
-            "calendar_all": len(self._history.calendar),
-            "first_day": self._history.first_day,
-            "statuses": overview.STATUSES,
-            "stretches": overview.stretches,
-            "tally": overview.tally,
-            "reader": self._reader(),
-            "versions": _versions(),
-            "problem": self._problem,
-        }
-        return {name: templates.rendered(f"parts/{name}.html", **content) for name in PARTS}
+    async def _rendered_parts(self) -> dict[str, str]:
+        content = {"facts": self._source.facts(), "reader": self._reader(), "versions": _versions()}
+        found = {name: await _rendered(f"parts/{name}.html", **content) for name in PARTS}
+        shown = (self._history, self._problem)
+        if self._calendar_of != shown:
+            self._calendar, self._calendar_of = await self._rendered_calendar(), shown
+        return {**found, "calendar": self._calendar}
+
+    async def _rendered_calendar(self) -> str:
+        return await _rendered(
+            "parts/calendar.html",
+            calendar=overview.worst_first(self._history.calendar),
+            calendar_all=len(self._history.calendar),
+            first_day=self._history.first_day,
+            statuses=overview.STATUSES,
+            stretches=overview.stretches,
+            tally=overview.tally,
+            problem=self._problem,
+        )
 
     def _ask_past(self) -> None:
         """Ask for the past if it is time to; nobody waits for it."""
@@ -175,6 +177,15 @@ class LiveOverview:
         except RecorderError as error:
             self._problem = str(error)
             self._history_due_s = self._clock.monotonic() + RETRY_S
+
+
+async def _rendered(template: str, **content: object) -> str:
+    text = []
+    for number, piece in enumerate(templates.pieces(template, **content), 1):
+        text.append(piece)
+        if number % PIECES == 0:
+            await asyncio.sleep(0)
+    return "".join(text)
 
 
 @functools.cache

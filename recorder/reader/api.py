@@ -121,12 +121,12 @@ class Api:
                 if key in rest:
                     rest[key] = parameters.as_time(rest[key])
 
-            def asked(archive: Archive) -> questions.Page:
+            def query(archive: Archive) -> questions.Page:
                 if "pair" in rest:
                     rest["pair"] = archive.resolve(rest["pair"])
                 return questions.listed(archive, name, given.get("limit", _PAGE), given.get("cursor"), **rest)
 
-            return as_json(await self._workers.answer(asked))
+            return as_json(await self._workers.answer(query))
 
         return respond
 
@@ -175,14 +175,14 @@ class Api:
             raise UsageError("give either sql, or the name of a question of the catalogue")
         chosen = answers.format_of(body.format, request.headers.get("Accept", ""))
 
-        def asked(archive: Archive) -> tuple[Answer, bytes]:
+        def query(archive: Archive) -> tuple[Answer, bytes]:
             if body.sql is not None:
                 answer = questions.own_sql(archive, body.sql)
             else:
                 answer = questions.named(archive, body.name or "", body.parameters)
             return answer, answers.encoded(answer, chosen)
 
-        answer, content = await self._workers.answer(asked)
+        answer, content = await self._workers.answer(query)
         return answers.response(content, chosen, answer, body.name or "query")
 
     async def _stream(self, given: Mapping[str, Any], request: web.Request) -> web.StreamResponse:

@@ -81,29 +81,29 @@ class Pages:
         return _html("ask.html", questions=catalogue.questions())
 
     async def _question(self, request: web.Request) -> web.StreamResponse:
-        asked = catalogue.question(request.match_info["name"])
-        given = _given(asked, request)
+        question = catalogue.question(request.match_info["name"])
+        given = _given(question, request)
         chosen = answers.format_of(request.query.get("format"))
         answer = problem = None
         if "run" in request.query:
             try:
-                answer, content = await self._workers.answer(lambda archive: _named(archive, asked, given, chosen))
+                answer, content = await self._workers.answer(lambda archive: _named(archive, question, given, chosen))
             except RecorderError as error:
                 problem = str(error)
             else:
                 if chosen is not Format.JSON:
-                    return answers.response(content, chosen, answer, asked.name)
+                    return answers.response(content, chosen, answer, question.name)
         written = {key: ",".join(value) if isinstance(value, list) else str(value) for key, value in given.items()}
         return _html(
             "question.html",
             status=400 if problem else 200,
-            asked=asked,
+            question=question,
             given=written,
             problem=problem,
             answer=answer,
             rows=_texts(answer) if answer else [],
             chart=_lines(answer) if answer else [],
-            address=f"{paths.ASK}/{asked.name}?{urlencode({**written, 'run': '1'})}",
+            address=f"{paths.ASK}/{question.name}?{urlencode({**written, 'run': '1'})}",
         )
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
@@ -128,15 +128,15 @@ class Pages:
         )
 
 
-def _named(archive: Archive, asked: NamedQuery, given: Mapping[str, object], chosen: Format) -> tuple[Answer, bytes]:
-    answer = questions.named(archive, asked.name, given)
+def _named(archive: Archive, question: NamedQuery, given: Mapping[str, object], chosen: Format) -> tuple[Answer, bytes]:
+    answer = questions.named(archive, question.name, given)
     return answer, b"" if chosen is Format.JSON else answers.encoded(answer, chosen)
 
 
-def _given(asked: NamedQuery, request: web.Request) -> dict[str, object]:
+def _given(question: NamedQuery, request: web.Request) -> dict[str, object]:
     """Return the parameters of a form; a field that is left empty is not given."""
     found: dict[str, object] = {}
-    kinds = {one.name: one.kind for one in asked.parameters}
+    kinds = {one.name: one.kind for one in question.parameters}
     for name, written in request.query.items():
         if written and name not in _OWN:
             found[name] = written.split(",") if kinds.get(name, "").endswith("[]") else written

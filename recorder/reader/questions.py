@@ -203,8 +203,8 @@ def chart(archive: Archive, pair: str, timeframe: str, limits: Range) -> Page:
     part = _window(limits, timeframe, BARS, last_us)
     ends = {"first": first_us // 1000, "last": last_us // 1000}
     begin_us = max(part.start_us or 0, min(bar_begin(first_us, timeframe), part.stop_us or 0))
-    asked = Range(begin_us, None if limits == Range(None, None) else part.stop_us)
-    source = candle_plot.source(archive, pair, timeframe, asked)
+    wanted = Range(begin_us, None if limits == Range(None, None) else part.stop_us)
+    source = candle_plot.source(archive, pair, timeframe, wanted)
     try:
         return {**source.chart().data(), **ends}
     except UsageError:
@@ -214,10 +214,10 @@ def chart(archive: Archive, pair: str, timeframe: str, limits: Range) -> Page:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Rows that somebody asked for, and how complete they are.
+    """Rows of a query, and how complete they are.
 
     ``missing`` counts by pair the trades that may be missing in them, ``begins`` tells of pairs recorded later than
-    asked for when they begin; ``digest`` identifies the trades used, None where that is unknown. ``truncated`` is
+    its range when they begin; ``digest`` identifies the trades used, None where that is unknown. ``truncated`` is
     whether there are more rows.
     """
 
@@ -265,17 +265,17 @@ def own_sql(archive: Archive, text: str) -> Answer:
 
 def named(archive: Archive, name: str, parameters: Mapping[str, object]) -> Answer:
     """Return the rows of a question of the catalogue. Raise UsageError for what it does not take."""
-    asked = catalogue.question(name)
+    question = catalogue.question(name)
     # Not all names are free to be those of parameters: some are of the call below.
     if set(parameters).isdisjoint(_RESERVED):
         given: dict[str, Any] = dict(parameters)
         rows = archive.query(name, to="arrow", decimals=True, **given)
     else:
-        asked.bound(parameters)  # raises: no question has a parameter of such a name
+        question.bound(parameters)  # raises: no question has a parameter of such a name
         raise UsageError(f"{name} has no such parameter")
-    told = json.loads((rows.schema.metadata or {}).get(b"recorder", b"{}"))
-    missing = {pair: count for pair, count in told.get("missing", {}).items() if count}
-    return _cut(Answer(rows, asked.text, missing, told.get("begins", {}), told.get("digest")))
+    described = json.loads((rows.schema.metadata or {}).get(b"recorder", b"{}"))
+    missing = {pair: count for pair, count in described.get("missing", {}).items() if count}
+    return _cut(Answer(rows, question.text, missing, described.get("begins", {}), described.get("digest")))
 
 
 def history(archive: Archive, now: datetime) -> Page:

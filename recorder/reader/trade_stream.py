@@ -2,7 +2,7 @@
 
 A stream begins behind a cursor, the map of the last id of each pair, such as ``BTC/USD:123,ETH/USD:45``; every event
 carries the map after it as its id, so that whoever reconnects resumes exactly. While a pair waits for missing ids, that
-is told once a second.
+is reported once a second.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Form = Literal["ndjson", "sse"]
 
 PAIRS: Final = 100
 """The maximum number of pairs of one stream: the map of their ids must fit in a header."""
-TOLD_S: Final = 1.0
+REPORT_S: Final = 1.0
 """Seconds between two lines about missing ids, and between two signs of life of a stream of events."""
 
 
@@ -70,7 +70,7 @@ def trade_fields(trade: LiveTrade) -> dict[str, Any]:
 async def lines(follower: Follower, form: Form, clock: Clock) -> AsyncIterator[bytes]:
     """Yield what the stream sends, in pieces, for ever."""
     encode = _as_event if form == "sse" else _as_line
-    told_s = clock.monotonic()
+    reported_s = clock.monotonic()
     after = follower.after
     while True:
         batch = await follower.batch()
@@ -79,8 +79,8 @@ async def lines(follower: Follower, form: Form, clock: Clock) -> AsyncIterator[b
             after[trade.pair] = trade.trade_id
             piece.append(encode("trade", trade_fields(trade), after))
         now_s = clock.monotonic()
-        if now_s - told_s >= TOLD_S:
-            told_s = now_s
+        if now_s - reported_s >= REPORT_S:
+            reported_s = now_s
             if waiting := follower.waiting:
                 piece.append(encode("waiting", {"waiting": _spans(waiting)}, after))
             elif form == "sse" and not batch:
