@@ -76,7 +76,7 @@ from recorder.ops.metrics import Metrics
 from recorder.ops.server import Face, serve
 from recorder.ops.service_manager import Notifier
 from recorder.page.daemon_overview import DaemonOverview
-from recorder.page.opened import limits_for, page_over
+from recorder.page.opened import address_of, limits_for, page_over
 from recorder.repair.anchors import Anchors
 from recorder.repair.catch_up import CatchUp
 from recorder.repair.confirm_days import ConfirmDays
@@ -223,6 +223,8 @@ async def _run(
         page_over(overview, layout.data, config, clock) as page,
         serve(config.ops, Face(metrics, heartbeat.state, heartbeat.about), limits_for(page), more=page),
     ):
+        if page is not None:
+            log.info("page", address=address_of(config.ops))
         http = Http(
             client,
             config.exchange.rest_url,

@@ -17,7 +17,7 @@ from recorder.config import Config, OpsConfig
 from recorder.ops.daemon_client import DaemonReply, query_daemon
 from recorder.ops.server import serve as served
 from recorder.page.archive_overview import ArchiveOverview
-from recorder.page.opened import limits_for, page_over
+from recorder.page.opened import address_of, limits_for, page_over
 from recorder.runtime.stop import Stop
 
 
@@ -48,8 +48,7 @@ async def _serve(settings: Config, recorder_at: OpsConfig, data: Path) -> None:
         page_over(source, data, settings, clock) as page,
         served(settings.ops, None, limits_for(page), more=page),
     ):
-        host = f"[{settings.ops.host}]" if ":" in settings.ops.host else settings.ops.host
-        echo(f"http://{host}:{settings.ops.port}/ shows {data}; Ctrl-C ends it")
+        echo(f"{address_of(settings.ops)} shows {data}; Ctrl-C ends it")
         await stop.requested.wait()
 
 

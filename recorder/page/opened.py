@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from recorder.clock import Clock
-from recorder.config import Config
+from recorder.config import Config, OpsConfig
 from recorder.ops.server import Limits
 from recorder.page import access
 from recorder.page.access import Access
@@ -34,6 +34,12 @@ async def page_over(source: Source, data: Path, config: Config, clock: Clock) ->
             yield page
         finally:
             await page.close()
+
+
+def address_of(ops: OpsConfig) -> str:
+    """Return where a browser finds the page."""
+    host = f"[{ops.host}]" if ":" in ops.host else ops.host
+    return f"http://{host}:{ops.port}/"
 
 
 def limits_for(page: Page | None) -> Limits:

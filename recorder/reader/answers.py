@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import io
 import json
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 from aiohttp import web
@@ -31,6 +31,10 @@ CONTENT_TYPES: Final = {
     Format.PARQUET: "application/vnd.apache.parquet",
     Format.ARROW: "application/vnd.apache.arrow.stream",
 }
+
+
+HEADER_PAIRS: Final = 30
+"""Pairs that the header of a download names; clients accept 8 kB."""
 
 
 def format_of(name: str | None, accept: str = "") -> Format:
@@ -64,10 +68,18 @@ def encoded(answer: Answer, chosen: Format) -> bytes:
     return file.getvalue()
 
 
+def _short(answer: Answer) -> dict[str, Any]:
+    """Return the completeness for a header, which has room for some pairs: those that miss most."""
+    whole = answer.completeness
+    most = sorted(whole["missing"].items(), key=lambda one: -one[1])[:HEADER_PAIRS]
+    begins = list(whole["begins"].items())[:HEADER_PAIRS]
+    return {**whole, "missing": dict(most), "begins": dict(begins), "truncated": answer.truncated}
+
+
 def response(body: bytes, chosen: Format, answer: Answer, name: str) -> web.Response:
     """Return rows as a response; all but JSON are a file to be kept, and tell of their completeness in a header."""
     headers = {"Content-Type": CONTENT_TYPES[chosen]}
     if chosen is not Format.JSON:
         headers["Content-Disposition"] = f'attachment; filename="{name}.{chosen}"'
-        headers["Completeness"] = json.dumps({**answer.completeness, "truncated": answer.truncated})
+        headers["Completeness"] = json.dumps(_short(answer))
     return web.Response(body=body, headers=headers)

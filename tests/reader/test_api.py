@@ -20,8 +20,10 @@ from recorder.clock import SystemClock
 from recorder.core.model import Event
 from recorder.page import static_files
 from recorder.page.paths import API
+from recorder.reader import answers
 from recorder.reader.__main__ import application
 from recorder.reader.api import Api
+from recorder.reader.questions import Answer
 from recorder.reader.workers import TooLong, Workers
 from tests.archives import Written, at_us, trades, writing
 
@@ -195,6 +197,15 @@ async def test_what_cannot_be_answered_is_refused_in_a_sentence(archive: Written
         ):
             async with client.post(f"{API}/query", json=body) as answer:
                 assert (answer.status, (await answer.json())["error"].count(expected)) == (400, 1), body
+
+
+def test_the_header_of_a_download_stays_short_with_any_number_of_pairs() -> None:
+    missing = {f"PAIR{number}/USD": number for number in range(1, 1_001)}
+    answer = Answer(pa.table({"x": [1]}), "SELECT 1", missing, dict.fromkeys(missing, "2025-11-10T12:00:00Z"))
+    header = answers.response(b"", answers.Format.CSV, answer, "query").headers["Completeness"]
+    assert len(header) < 4_096
+    assert json.loads(header)["missing"]["PAIR1000/USD"] == 1_000
+    assert not json.loads(header)["complete"]
 
 
 async def test_answers_are_cut_at_a_hundred_thousand_rows(archive: Written, workers: Workers) -> None:
