@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from recorder.archive.layout import Layout
@@ -33,6 +34,8 @@ STREAMS: Final = 32
 """Streams of trades at once; each keeps what it reads of the journal, and waiting rows."""
 _PAGE: Final = 1_000
 _LARGEST: Final = 10_000
+
+log = structlog.get_logger()
 
 _Respond = Callable[[Mapping[str, Any], web.Request], Awaitable[web.StreamResponse]]
 
@@ -59,7 +62,7 @@ class Endpoint:
 
 _RANGE: Final = {"start": parameters.time_us, "stop": parameters.time_us}
 _PAGED: Final = {"limit": parameters.limit(_LARGEST), "cursor": parameters.CURSOR}
-_PAIR: Final = {"pair": parameters.text}
+_PAIR: Final = {"pair": parameters.pair}
 
 
 class Api:
@@ -111,6 +114,8 @@ class Api:
                 return await endpoint.respond(given, request)
             except RecorderError as error:
                 return as_json({"error": str(error)}, status=status_of(error))
+            except Exception as error:  # noqa: BLE001 -- of any library: the log says which
+                return as_json({"error": unexpected(request, error)}, status=500)
 
         return handle
 
@@ -174,12 +179,13 @@ class Api:
         if (body.sql is None) == (body.name is None):
             raise UsageError("give either sql, or the name of a question of the catalogue")
         chosen = answers.format_of(body.format, request.headers.get("Accept", ""))
+        given = parameters.of_query(body.parameters)
 
         def query(archive: Archive) -> tuple[Answer, bytes]:
             if body.sql is not None:
                 answer = questions.own_sql(archive, body.sql)
             else:
-                answer = questions.named(archive, body.name or "", body.parameters)
+                answer = questions.named(archive, body.name or "", given)
             return answer, answers.encoded(answer, chosen)
 
         answer, content = await self._workers.answer(query)
@@ -231,6 +237,12 @@ def as_json(content: object, status: int = 200) -> web.Response:
     """Return plain values as a response."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return web.Response(status=status, text=text, content_type="application/json", charset="utf-8")
+
+
+def unexpected(request: web.Request, error: Exception) -> str:
+    """Report an error that nobody foresaw, and return what the client is to know of it."""
+    log.error("the reader failed", path=request.path, error=type(error).__name__, reason=str(error))
+    return "an unexpected error: the recorder's log says which; please report it"
 
 
 def status_of(error: RecorderError) -> int:

@@ -16,7 +16,7 @@ from recorder.query.catalogue import NamedQuery
 from recorder.query.connect import Archive
 from recorder.reader import answers, parameters, questions
 from recorder.reader.answers import Format
-from recorder.reader.api import status_of
+from recorder.reader.api import status_of, unexpected
 from recorder.reader.questions import Answer, Page
 from recorder.reader.workers import Workers
 
@@ -55,9 +55,10 @@ class Pages:
         given = parameters.read(written, known)
         timeframe = given.get("timeframe", _TIMEFRAME)
         limits = Range(given.get("start"), given.get("stop"))
+        name = parameters.read({"pair": request.match_info["pair"]}, {"pair": parameters.pair})["pair"]
 
         def look(archive: Archive) -> dict[str, Any]:
-            pair = archive.resolve(request.match_info["pair"])
+            pair = archive.resolve(name)
             return {
                 "pair": pair,
                 "tape": questions.trades(archive, pair, _TAPE, after=None, before=None)["trades"],
@@ -107,7 +108,7 @@ class Pages:
         )
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        known = {"cursor": parameters.CURSOR, "kind": parameters.text, "pair": parameters.text}
+        known = {"cursor": parameters.CURSOR, "kind": parameters.text, "pair": parameters.pair}
         given = parameters.read({key: value for key, value in request.query.items() if value}, known)
         filters: dict[str, str] = {key: value for key, value in given.items() if key != "cursor"}
         page = await self._listed("events", _EVENTS, given.get("cursor"), filters)
@@ -115,7 +116,7 @@ class Pages:
         return _html("events.html", events=page["events"], older=older, chosen=chosen)
 
     async def _certificates(self, request: web.Request) -> web.StreamResponse:
-        known = {"cursor": parameters.CURSOR, "pair": parameters.text}
+        known = {"cursor": parameters.CURSOR, "pair": parameters.pair}
         given = parameters.read({key: value for key, value in request.query.items() if value}, known)
         filters: dict[str, str] = {key: value for key, value in given.items() if key != "cursor"}
         page = await self._listed("certificates", _EVENTS, given.get("cursor"), filters)
@@ -140,7 +141,7 @@ def _given(question: NamedQuery, request: web.Request) -> dict[str, object]:
     for name, written in request.query.items():
         if written and name not in _OWN:
             found[name] = written.split(",") if kinds.get(name, "").endswith("[]") else written
-    return found
+    return parameters.of_query(found)
 
 
 def _handler(
@@ -151,6 +152,8 @@ def _handler(
             return await page(request)
         except RecorderError as error:
             return _html("problem.html", status=status_of(error), problem=str(error))
+        except Exception as error:  # noqa: BLE001 -- of any library: the log says which
+            return _html("problem.html", status=500, problem=unexpected(request, error))
 
     return handle
 

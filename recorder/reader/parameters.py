@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+from recorder.core.model import PAIR_LIMIT
 from recorder.errors import UsageError
 from recorder.query import arguments
 from recorder.query.chart_rows import moment
@@ -14,14 +15,36 @@ from recorder.reader import trade_stream
 Reading: TypeAlias = Callable[[str], Any]
 """Returns the value of a parameter as it is written. Raises ValueError or UsageError."""
 
-_TEXT_LIMIT: Final = 200
+_TEXT_LIMIT: Final = 2_000
+_SHOWN: Final = 100
+"""Characters of a value that an error quotes."""
 
 
 def text(written: str) -> str:
-    """Return a text that is not long."""
-    if not written or len(written) > _TEXT_LIMIT or "\0" in written:
+    """Return a text that is not long, and Unicode: JSON can also write half of a surrogate pair."""
+    if not written or len(written.encode()) > _TEXT_LIMIT or "\0" in written:
         raise ValueError(written)
     return written
+
+
+def pair(written: str) -> str:
+    """Return the name of a pair, which may be the name of a folder."""
+    if len(text(written).encode()) > PAIR_LIMIT:
+        raise UsageError(f"a pair's name has at most {PAIR_LIMIT} bytes")
+    return written
+
+
+def of_query(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a question of the catalogue. Raise UsageError for a text that can be none."""
+    for name, value in given.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str):
+                _read(name, one, pair if name in {"pair", "pairs"} else _any_text)
+    return dict(given)
+
+
+def _any_text(written: str) -> str:
+    return text(written) if written else written
 
 
 def number(most: int) -> Reading:
@@ -57,7 +80,7 @@ def time_us(written: str) -> int:
 
 def pairs(written: str) -> list[str]:
     """Return several pairs, each once."""
-    found = list(dict.fromkeys(part.strip() for part in written.split(",")))
+    found = list(dict.fromkeys(pair(part.strip()) for part in written.split(",")))
     if not all(found) or len(found) > trade_stream.PAIRS:
         raise UsageError(f"up to {trade_stream.PAIRS} pairs, such as BTC/USD,ETH/USD")
     return found
@@ -77,15 +100,20 @@ def read(given: Mapping[str, str], known: Mapping[str, Reading], needed: tuple[s
     for name in needed:
         if not given.get(name):
             raise UsageError(f"{name} is missing, such as {_EXAMPLES.get(name, '…')}")
-    found = {}
-    for name, written in given.items():
-        try:
-            found[name] = known[name](written)
-        except UsageError as error:
-            raise UsageError(f"{name} is {written!r}: {error}") from None
-        except ValueError:
-            raise UsageError(f"{name} is {written!r}: write something like {_EXAMPLES.get(name, 'a text')}") from None
-    return found
+    return {name: _read(name, written, known[name]) for name, written in given.items()}
+
+
+def _read(name: str, written: str, reading: Reading) -> Any:  # noqa: ANN401 -- of many types
+    try:
+        return reading(written)
+    except UsageError as error:
+        raise UsageError(f"{name} is {_shown(written)}: {error}") from None
+    except ValueError:  # UnicodeEncodeError is one
+        raise UsageError(f"{name} is {_shown(written)}: write something like {_EXAMPLES.get(name, 'a text')}") from None
+
+
+def _shown(written: str) -> str:
+    return repr(written if len(written) <= _SHOWN else f"{written[:_SHOWN]}…")
 
 
 def as_time(us: int | None) -> object:
