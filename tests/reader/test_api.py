@@ -193,7 +193,10 @@ async def test_what_cannot_be_answered_is_refused_in_a_sentence(archive: Written
             ({"name": "vwap", "parameters": {"pair": "BTC/USD", "to": "pandas"}}, "no parameter 'to'"),
             ({"name": "nope"}, "there is no query 'nope'"),
             ({"name": "vwap", "parameters": {"pair": "x" * 400}}, "a pair's name has at most 64 bytes"),
-            ({"name": "correlation", "parameters": {"pairs": ["BTC/USD", "\ud800"]}}, "the body is not what is expected"),
+            (
+                {"name": "correlation", "parameters": {"pairs": ["BTC/USD", "\ud800"]}},
+                "the body is not what is expected",
+            ),
             ({"sql": "SELECT '\ud800'"}, "the body is not what is expected"),
             ({}, "give either sql"),
             ({"sql": "SELECT 1", "limit": 3}, "the body is not what is expected"),
