@@ -59,6 +59,7 @@ from recorder.errors import ConfigError
 from recorder.ingest.commit import Commit
 from recorder.ingest.drain import Drainer
 from recorder.ingest.drain_schedule import DrainSchedule
+from recorder.ingest.durable_trades import DurableTrades
 from recorder.ingest.parked_ids import ParkedIds, waiting
 from recorder.ingest.quarantined_pairs import HealthyPairs, QuarantinedPairs, patiently
 from recorder.ingest.renumbered_pairs import RenumberedPairs
@@ -73,6 +74,8 @@ from recorder.ops import process_setup, start_message
 from recorder.ops.metrics import Metrics
 from recorder.ops.server import Face, serve
 from recorder.ops.service_manager import Notifier
+from recorder.page.daemon_overview import DaemonOverview
+from recorder.page.opened import address_of, limits_for, page_over
 from recorder.repair.anchors import Anchors
 from recorder.repair.catch_up import CatchUp
 from recorder.repair.confirm_days import ConfirmDays
@@ -147,7 +150,8 @@ async def record(
         await asyncio.to_thread(guard.rest)
         await asyncio.to_thread(process_setup.release_memory)
         generator = random or Random()  # noqa: S311 -- spreads retries
-        foundation = _Foundation(disk, clock, generator, archive, journal, ledger, quarantined)
+        durable = DurableTrades(clock)
+        foundation = _Foundation(disk, clock, generator, archive, journal, ledger, quarantined, durable)
         await _run(
             config, stop, foundation, intervals or Intervals(), source or ConfigSource(lambda: config), show=show
         )
@@ -197,7 +201,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Foundation:
-    """The basis of a run: the host's disk, clock and random numbers, and the archive, open for writing."""
+    """The basis of a run: the host's disk, clock and random numbers, the archive, open for writing, and its state."""
 
     disk: Disk
     clock: Clock
@@ -206,6 +210,7 @@ class _Foundation:
     journal: Journal
     ledger: Ledger
     quarantined: QuarantinedPairs
+    durable: DurableTrades
 
 
 async def _run(
@@ -222,10 +227,14 @@ async def _run(
     notes, pace = Notes(inbox, clock), Pace(config.exchange.requests_per_second)
     metrics.pace.set_function(lambda: pace.per_s)
     heartbeat = Heartbeat(layout.data, inbox, clock=clock, metrics=metrics, notifier=Notifier())
+    overview = DaemonOverview(heartbeat, foundation.ledger, foundation.durable, notes, pace=pace, clock=clock)
     async with (
         client_session(proxy_for(config.exchange.rest_url, config.exchange.proxy)) as client,
-        serve(config.ops, Face(metrics, heartbeat.state, heartbeat.about)),
+        page_over(overview, layout.data, config, clock) as page,
+        serve(config.ops, Face(metrics, heartbeat.state, heartbeat.about), limits_for(page), more=page),
     ):
+        if page is not None:
+            log.info("page", address=address_of(config.ops))
         http = Http(
             client,
             config.exchange.rest_url,
@@ -239,7 +248,15 @@ async def _run(
         heartbeat.watch_requests(http.paused_s)
         context = Context(Exchange(http, notes, metrics=metrics), inbox, notes, metrics, clock)
         run = _Run(
-            config, foundation, context, heartbeat, client, pace=pace, intervals=intervals, source=source, stop=stop
+            config,
+            foundation,
+            context,
+            heartbeat,
+            client,
+            pace=pace,
+            intervals=intervals,
+            source=source,
+            stop=stop,
         )
         if show is not None:
             run.show(show)
@@ -299,6 +316,7 @@ class _Run:
             sync_every_s=config.journal.sync_every,
             hole_seen=repair.hole_seen,
             parking=ParkedIds(ledger, functools.partial(waiting, archive.layout)),
+            durable=foundation.durable.take,
         )
         reconcile = Reconcile(
             ledger,

@@ -390,6 +390,15 @@ class OpsConfig(_Section):
     log: Literal["console", "json"] = Field("console", description="console or json")
 
 
+class PageConfig(_Section):
+    """The page for people at the address of ``ops``, and the secret that it asks for."""
+
+    enabled: bool = Field(True, description="true or false")
+    token_file: Annotated[Path, AfterValidator(_some)] | None = Field(
+        None, description="the path of a file with a secret that only its owner can read, or leave it out"
+    )
+
+
 class Config(BaseSettings):
     """The whole configuration."""
 
@@ -409,6 +418,7 @@ class Config(BaseSettings):
     exchange: ExchangeConfig = ExchangeConfig()
     account: AccountConfig = AccountConfig()
     ops: OpsConfig = OpsConfig()
+    page: PageConfig = PageConfig()
 
     @classmethod
     def settings_customise_sources(

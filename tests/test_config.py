@@ -108,6 +108,7 @@ def test_what_is_live_is_taken_over_and_all_else_stays() -> None:
         "proxy: none, subscribe_params: {venue: spot}, requests_per_second: 2}\n"
         "account: {record: true, key_file: key, path: mine, tier: pro, every: 1h, allow_trading_key: true}\n"
         "ops: {host: localhost, port: 0, expose: true, token: sixteen-letters-or-more, log: json}\n"
+        "page: {enabled: false, token_file: secret}\n"
     )
     wanted = load(Path("mine.yaml"))
     assert differences(running, wanted) == keys()
@@ -209,6 +210,8 @@ MISTAKES = [
     ("ops.token", "guessed", "not shown here", "a secret of 16 to 256 letters"),
     ("ops.token", "[a secret within a list]", "not shown here", "without a space"),
     ("ops.log", "xml", "'xml'", "console or json"),
+    ("page.enabled", "maybe", "'maybe'", "true or false"),
+    ("page.token_file", "''", "''", "the path of a file"),
 ]
 
 
@@ -406,6 +409,8 @@ TWINS = {
     "ops.expose": ("true", True),
     "ops.token": ("0123456789abcdef", SecretStr("0123456789abcdef")),
     "ops.log": ("json", "json"),
+    "page.enabled": ("false", False),
+    "page.token_file": ("secret", Path("secret")),
 }
 
 

@@ -33,6 +33,7 @@ INTERRUPTED: Final = 130
 VERBS: Final = (
     "look",
     "run",
+    "serve",
     "backfill",
     "gaps",
     "verify",

@@ -6,22 +6,20 @@ sends binary rows to a terminal.
 
 from __future__ import annotations
 
-import csv
 import enum
 import errno
 import io
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import Annotated, Any, BinaryIO, Final, TextIO, cast
+from typing import Annotated, BinaryIO, Final, TextIO, cast
 
 import pyarrow as pa
 import typer
@@ -31,14 +29,13 @@ from recorder.cli.screen import WIDE
 from recorder.core.model import plain
 from recorder.core.safe_text import printable
 from recorder.errors import UsageError
+from recorder.query import row_text
 
 _SHOWN: Final = 200
 """The maximum number of rows in a table, as many as people read; the other formats print them all."""
 _STANDARD_OUTPUT: Final = (Path("-"), Path("/dev/stdout"))
 _IMPOSSIBLE: Final = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 """Errors of creating a file that are those of its path, and not of the disk."""
-_BATCH: Final = 10_000
-"""Rows converted to Python objects at once."""
 
 
 class Format(enum.StrEnum):
@@ -183,69 +180,22 @@ def _write_binary(table: pa.Table, format_: Format, file: BinaryIO) -> None:
 
 def _write_csv(table: pa.Table, file: TextIO) -> None:
     # A file gets texts unchanged; a terminal would interpret control characters.
-    text: Callable[[str], str] = printable if file.isatty() else str
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([text(name) for name in table.column_names])
-    writer.writerows([text(_cell(value)) for value in row] for row in _rows(table))
+    row_text.write_csv(table, file, printable if file.isatty() else str)
 
 
 def _write_json(table: pa.Table, file: TextIO) -> None:
     file.write("[")
-    file.writelines(("," if index else "") + "\n" + line for index, line in enumerate(_objects(table)))
+    file.writelines(("," if index else "") + "\n" + line for index, line in enumerate(row_text.objects(table)))
     file.write("\n]\n")
 
 
 def _write_ndjson(table: pa.Table, file: TextIO) -> None:
-    file.writelines(line + "\n" for line in _objects(table))
-
-
-def _objects(table: pa.Table) -> Iterator[str]:
-    for row in _rows(table):
-        content = {name: _json_value(value) for name, value in zip(table.column_names, row, strict=True)}
-        yield printable(json.dumps(content, ensure_ascii=False))
-
-
-def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    for batch in table.to_batches(max_chunksize=_BATCH):
-        try:
-            columns = [column.to_pylist() for column in batch.columns]
-        except (OverflowError, ValueError) as error:
-            raise UsageError(f"a value cannot be printed ({error}); cast its column to VARCHAR") from error
-        yield from zip(*columns, strict=True)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    ready = _json_value(value)
-    return ready if isinstance(ready, str) else json.dumps(ready, ensure_ascii=False)
-
-
-def _json_value(value: Any) -> Any:  # noqa: ANN401, PLR0911  # one line for each type SQL can return
-    match value:
-        case Decimal():  # with scale 0 it is a sum of integers, which JSON can represent
-            return int(value) if value.as_tuple().exponent == 0 else plain(value)
-        case datetime() if value.tzinfo is not None:
-            return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
-        case datetime() | date() | time():
-            return value.isoformat()
-        case dict():
-            return {str(key): _json_value(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_json_value(inner) for inner in value]
-        case float() if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124  # JSON has neither
-            return None
-        case None | bool() | int() | float() | str():
-            return value
-        case bytes():
-            return value.hex()
-        case _:
-            return str(value)
+    file.writelines(line + "\n" for line in row_text.objects(table))
 
 
 def _print_table(table: pa.Table, file: TextIO) -> None:
     """Print a table for people: numbers aligned, and columns that do not fit below, in blocks."""
-    rows = list(islice(_rows(table), _SHOWN))
+    rows = list(islice(row_text.rows(table), _SHOWN))
     columns = []
     for index, field in enumerate(table.schema):
         texts = [printable(text) for text in (field.name, *_texts([row[index] for row in rows]))]
@@ -279,7 +229,9 @@ def blocks(widths: Sequence[int], room: int) -> list[list[int]]:
 
 def _texts(values: Sequence[object]) -> list[str]:
     """Return the texts of a column: decimals as long as the longest, times as short as all allow."""
-    return [_cell(value) if text is None else text for value, text in zip(values, _aligned(values), strict=True)]
+    return [
+        row_text.cell(value) if text is None else text for value, text in zip(values, _aligned(values), strict=True)
+    ]
 
 
 def _aligned(values: Sequence[object]) -> Iterable[str | None]:

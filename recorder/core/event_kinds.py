@@ -94,3 +94,7 @@ class EventKind(StrEnum):
     """A pair's key is listed under another symbol."""
     LISTING_CHANGED = "listing_changed"
     """The listing of a pair changed."""
+
+
+ROUTINE: Final = (EventKind.SUBSCRIBED, EventKind.CONFIRMED, EventKind.PROMISED, EventKind.ANCHORED)
+"""Kinds that every start or quiet day creates for every pair; where only the newest events are shown, these are not."""

@@ -33,7 +33,7 @@ class State(msgspec.Struct, frozen=True):
 
 def encode_config(config: Config) -> bytes:
     """Return a configuration as a line. It may contain a proxy's password, so it is for a pipe and not an argument."""
-    return config.model_dump_json(exclude={"ops": set(_OPS)}).encode() + b"\n"
+    return config.model_dump_json(exclude={"ops": set(_OPS), "page": True}).encode() + b"\n"
 
 
 def decode_config(line: bytes) -> Config:

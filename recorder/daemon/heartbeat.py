@@ -109,6 +109,16 @@ class Heartbeat:
         self._stopping = True
         self._notifier.send(service_manager.STOPPING, service_manager.status("draining the journal"))
 
+    @property
+    def parts(self) -> Parts | None:
+        """The recording parts; None before :meth:`recording`."""
+        return self._parts
+
+    @property
+    def quotes(self) -> dict[str, object] | None:
+        """The state of the process that records quotes; None if there is to be none."""
+        return self._quotes()
+
     def state(self) -> HealthState:
         """Return the current state."""
         parts = self._parts

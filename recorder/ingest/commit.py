@@ -45,9 +45,10 @@ class Commit:
     """Moves lines from the inbox to the journal; sync, then claim.
 
     ``hole_seen`` is called when a pair has a hole after a claim, or its first trade, before which history may be
-    wanted. ``parking`` decides which ids do not count yet. ``writing`` guards the journal's open segment.
-    ``sync_every_s`` may change while it runs. ``rotate_bytes`` is the size at which a segment is closed. ``heads``
-    returns the lines that a new segment begins with: what follows from all lines that were put into the inbox before.
+    wanted. ``parking`` decides which ids do not count yet. ``durable`` is called with the lines of each commit.
+    ``writing`` guards the journal's open segment. ``sync_every_s`` may change while it runs. ``rotate_bytes`` is the
+    size at which a segment is closed. ``heads`` returns the lines that a new segment begins with: what follows from all
+    lines that were put into the inbox before.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class Commit:
         parking: ParkedIds,
         rotate_bytes: int | None = None,
         heads: Callable[[], Sequence[bytes]] = lambda: (),
+        durable: Callable[[Sequence[Inbound]], None] = lambda _: None,
     ) -> None:
+        self._durable = durable
         self._rotate_bytes = ROTATE_BYTES if rotate_bytes is None else rotate_bytes
         self._heads = heads
         self._inbox = inbox = context.inbox
@@ -125,6 +128,7 @@ class Commit:
             await to_the_end(asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch]))
         self._in_flight, self._since_s = False, started_s
         hole_seen = self._claim(claims)
+        self._durable(batch)
         for inbound in batch:
             if inbound.known is not None:
                 self._ledger.know(inbound.known)

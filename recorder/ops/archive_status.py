@@ -33,7 +33,7 @@ from recorder.archive.file_faults import diagnose
 from recorder.archive.layout import Layout, existing, listed
 from recorder.archive.load_ledger import DAMAGE, LoadResult
 from recorder.archive.parquet import OpenFile
-from recorder.core.event_kinds import EventKind
+from recorder.core.event_kinds import ROUTINE, EventKind
 from recorder.core.evidence import Promise
 from recorder.core.ledger import Ledger
 from recorder.core.model import TIMEFRAMES, Candle, Event
@@ -61,7 +61,6 @@ CANDLE_ROWS: Final = 2_000_000
 """Limit of candles per timeframe that are read for its series, newest first: a day of 1m of 1,000 pairs."""
 LAST_EVENTS: Final = 5
 """Number of newest events shown, without routine ones that every start or quiet day creates for every pair."""
-_ROUTINE: Final = (EventKind.SUBSCRIBED, EventKind.CONFIRMED, EventKind.PROMISED, EventKind.ANCHORED)
 _TELLING: Final = (EventKind.MAINTENANCE, EventKind.OHLC_LOST)
 
 _Answer = TypeVar("_Answer")
@@ -363,7 +362,7 @@ def _add_events(
 
 
 def _take(happened: _Happened, events: Sequence[Event]) -> None:
-    shown = [*happened.newest, *(event for event in events if event.kind not in _ROUTINE)]
+    shown = [*happened.newest, *(event for event in events if event.kind not in ROUTINE)]
     happened.newest = sorted(shown, key=lambda event: event.time_us)[-LAST_EVENTS:]
     for event in events:
         if event.kind == EventKind.MAINTENANCE:
@@ -386,7 +385,7 @@ def _telling(file: OpenFile, group: int, *, want_newest: bool) -> list[Event]:
     kinds = file.table(columns=["kind"], groups=[group])["kind"]
     kept = set(pc.indices_nonzero(pc.is_in(kinds, value_set=pa.array(_TELLING))).to_pylist())
     if want_newest:
-        shown = pc.indices_nonzero(pc.invert(pc.is_in(kinds, value_set=pa.array(_ROUTINE)))).to_pylist()
+        shown = pc.indices_nonzero(pc.invert(pc.is_in(kinds, value_set=pa.array(ROUTINE)))).to_pylist()
         kept |= set(shown[-LAST_EVENTS:])
     if not kept:
         return []

@@ -1,7 +1,7 @@
-"""The daemon's small web server: health, readiness and metrics.
+"""The daemon's small web server: health, readiness and metrics, and the page as an extension.
 
-It serves this machine alone, unless it is configured to be exposed, and then only requests with the token. It takes no
-input: there are three fixed paths, and requests are limited in size, time and number.
+It serves this machine alone, unless it is configured to be exposed, and then only requests with the token. The three
+fixed paths take no input, and requests are limited in size, time and number.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import json
 import logging
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from aiohttp import web
@@ -64,6 +64,32 @@ class Limits:
     connection_s: float = CONNECTION_S
 
 
+_DURATIONS: Final = web.AppKey("durations", dict[web.RequestHandler, float])
+
+
+def lengthen(request: web.Request, duration_s: float) -> None:
+    """Let the connection of a request last this long, in place of the usual limit."""
+    assert isinstance(request.protocol, web.RequestHandler)
+    request.app[_DURATIONS][request.protocol] = duration_s
+
+
+class Extension(Protocol):
+    """More addresses, which judge for themselves who may use them."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether they need no token: then only this machine may ask, by a name that always means it."""
+        ...
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """Return the addresses."""
+        ...
+
+    def refusal(self, request: web.Request) -> web.Response | None:
+        """Return the response to a request that is refused; None if it is not."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Face:
     """Content of the pages: the metrics, the current state, and other current facts about this daemon."""
@@ -74,8 +100,12 @@ class Face:
 
 
 @contextlib.asynccontextmanager
-async def serve(ops: OpsConfig, face: Face, limits: Limits | None = None) -> AsyncIterator[None]:
-    """Serve /health, /ready and /metrics while the context lasts; port 0 serves nothing.
+async def serve(
+    ops: OpsConfig, face: Face | None, limits: Limits | None = None, *, more: Extension | None = None
+) -> AsyncIterator[None]:
+    """Serve /health, /ready and /metrics, unless ``face`` is None, and ``more`` while the context lasts.
+
+    Port 0 serves nothing.
 
     Raises ConfigError if the address cannot be used, or must not be.
     """
@@ -87,8 +117,9 @@ async def serve(ops: OpsConfig, face: Face, limits: Limits | None = None) -> Asy
     local = _local(ops, addresses)
     silent = logging.getLogger("recorder.ops.server.http")
     silent.disabled = True  # it would quote unreadable requests, which may contain a token
+    app = _Site(ops, face, more, local=local).application()
     runner = web.AppRunner(
-        _Site(ops, face, local=local).application(),
+        app,
         access_log=None,
         logger=silent,
         max_line_size=LINE_BYTES,
@@ -104,7 +135,7 @@ async def serve(ops: OpsConfig, face: Face, limits: Limits | None = None) -> Asy
         requests = runner.server
         assert requests is not None
         listener = await _listen(ops, addresses, requests, limits)
-        sweeping = asyncio.create_task(_sweep(requests, limits.connection_s))
+        sweeping = asyncio.create_task(_sweep(requests, limits.connection_s, app[_DURATIONS]))
         yield
     finally:
         if sweeping is not None:
@@ -132,16 +163,18 @@ class _Busy(asyncio.Protocol):
         transport.close()
 
 
-async def _sweep(requests: web.Server, longest_s: float) -> None:
-    """End connections that have lasted too long, whatever they wait for."""
+async def _sweep(requests: web.Server, longest_s: float, durations: dict[web.RequestHandler, float]) -> None:
+    """End connections that have lasted too long, whatever they wait for; some have limits of their own."""
     loop = asyncio.get_running_loop()
     since_s: dict[web.RequestHandler, float] = {}
     while True:
         await asyncio.sleep(longest_s / 4)
         now_s = loop.time()
         since_s = {one: since_s.get(one, now_s) for one in requests.connections}
+        for one in durations.keys() - since_s.keys():
+            del durations[one]
         for one, first_s in since_s.items():
-            if now_s - first_s >= longest_s and one.transport is not None:
+            if now_s - first_s >= durations.get(one, longest_s) and one.transport is not None:
                 one.transport.abort()
 
 
@@ -187,35 +220,26 @@ def _is_loopback(host: object) -> bool:
 
 
 class _Site:
-    """The three pages, and the checks before them."""
+    """The three pages, the extension, and the checks before them."""
 
-    def __init__(self, ops: OpsConfig, face: Face, *, local: bool) -> None:
+    def __init__(self, ops: OpsConfig, face: Face | None, more: Extension | None, *, local: bool) -> None:
         self._token = ops.token
         self._face = face
+        self._more = more
         self._local = local
 
     def application(self) -> web.Application:
         """Return the application, ready to be served."""
         app = web.Application(middlewares=[self._guarded], client_max_size=LINE_BYTES)
         app.on_response_prepare.append(_prepare)
-        pages = {HEALTH: self._health, READY: self._ready, METRICS: self._metrics}
-        app.add_routes([web.get(path, page) for path, page in pages.items()])
+        app[_DURATIONS] = {}
+        if self._face is not None:
+            pages = _Pages(self._face)
+            served = {HEALTH: pages.health, READY: pages.ready, METRICS: pages.metrics}
+            app.add_routes([web.get(path, page) for path, page in served.items()])
+        if self._more is not None:
+            app.add_routes(self._more.routes())
         return app
-
-    async def _health(self, _: web.Request) -> web.Response:
-        """Answer every client, because supervisors have no token. Therefore the answer is only one word."""
-        dead = health.dead(self._face.state())
-        return _json({"status": "stuck" if dead else "alive"}, good=not dead)
-
-    async def _ready(self, _: web.Request) -> web.Response:
-        state = self._face.state()
-        reasons = [*health.dead(state), *health.not_ready(state)]
-        status = "not recording" if reasons else "recording"
-        return _json({"status": status, "reasons": reasons, **self._face.about()}, good=not reasons)
-
-    async def _metrics(self, _: web.Request) -> web.Response:
-        content_type = "text/plain; version=0.0.4; charset=utf-8"
-        return web.Response(body=self._face.metrics.text(), headers={"Content-Type": content_type})
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -235,14 +259,45 @@ class _Site:
         host = _host(request.headers.getall("Host", []))
         if host is None:
             return web.Response(status=400, text="a Host header is a name or an address, and maybe a port\n")
+        if self._more is not None and request.path not in {HEALTH, READY, METRICS}:
+            if self._more.is_open and not _is_loopback(host):
+                return _misdirected()
+            return self._more.refusal(request)
         if self._token is not None:
             if request.path != HEALTH and not _knows(request, self._token.get_secret_value()):
                 return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
         elif self._local and not _is_loopback(host):
-            # Otherwise a page in a browser on this machine, whose own name is made to resolve to it, could read
-            # everything.
-            return web.Response(status=421, text="ask for this server by the name localhost\n")
+            return _misdirected()
         return None
+
+
+class _Pages:
+    """The three pages."""
+
+    def __init__(self, face: Face) -> None:
+        self._face = face
+
+    async def health(self, _: web.Request) -> web.Response:
+        """Answer every client, because supervisors have no token. Therefore the answer is only one word."""
+        dead = health.dead(self._face.state())
+        return _json({"status": "stuck" if dead else "alive"}, good=not dead)
+
+    async def ready(self, _: web.Request) -> web.Response:
+        """Answer whether it records, with the reasons if it does not."""
+        state = self._face.state()
+        reasons = [*health.dead(state), *health.not_ready(state)]
+        status = "not recording" if reasons else "recording"
+        return _json({"status": status, "reasons": reasons, **self._face.about()}, good=not reasons)
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """Answer with all metrics."""
+        content_type = "text/plain; version=0.0.4; charset=utf-8"
+        return web.Response(body=self._face.metrics.text(), headers={"Content-Type": content_type})
+
+
+def _misdirected() -> web.Response:
+    """Refuse a foreign name for this machine: it may be that of a page whose name is made to resolve to it."""
+    return web.Response(status=421, text="ask for this server by the name localhost\n")
 
 
 def _host(headers: Sequence[str]) -> str | None:
@@ -259,7 +314,9 @@ def _host(headers: Sequence[str]) -> str | None:
 
 
 async def _prepare(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_SAFE)
+    for name, value in _SAFE.items():
+        response.headers.setdefault(name, value)
+    response.headers["Server"] = _SAFE["Server"]
     response.force_close()  # one request per connection, so that idle clients hold none open
 
 

@@ -104,6 +104,18 @@ def connect(
     return Archive(reader)
 
 
+def connect_confined(data: Path, *, threads: int, memory: str) -> Archive:
+    """Open an archive as ``connect(live=True)`` does, for statements that come from elsewhere.
+
+    They can read no file outside ``data``, and none of the caller's frames. Raises NoSuchArchive.
+    """
+    reader = Reader(
+        data.absolute(), live=True, frozen=False, check=False, bounds=arguments.bounds(threads, memory), confined=True
+    )
+    reader.refresh()
+    return Archive(reader)
+
+
 class Archive:
     """An archive, open for reading; for the thread that made it (:meth:`cursor` gives another thread its own).
 
@@ -276,6 +288,11 @@ class Archive:
         bound = asked.bound(given)
         answer = self._reader.named(TradeQuery(chosen, limits, "ignore", decimals), asked, bound)
         return _frame(answer, how, names, nullable=answer.rows.column_names)
+
+    def check(self, text: str) -> None:
+        """Raise UsageError unless a text is one SQL statement that only reads, as :meth:`sql` does; run nothing."""
+        self._check()
+        self._reader.check_statement(text)
 
     def register(self, name: str, rows: Frame) -> None:
         """Register a frame (pandas, Arrow or polars) under a name for :meth:`sql`; cursors do not see it.

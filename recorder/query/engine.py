@@ -141,10 +141,14 @@ SET VARIABLE recorder_until = map(
 class Engine:
     """An in-memory DuckDB of its own that reads the archive at ``data``. For one thread."""
 
-    def __init__(self, data: Path, bounds: Mapping[str, str] | None = None) -> None:
-        """Store DuckDB's settings (threads, memory_limit), and try them. Raise UsageError."""
+    def __init__(self, data: Path, bounds: Mapping[str, str] | None = None, *, confined: bool = False) -> None:
+        """Store DuckDB's settings (threads, memory_limit), and try them. Raise UsageError.
+
+        If ``confined``, a statement reads no file outside ``data``, and none of the caller's frames.
+        """
         self._data = data
         self._bounds = dict(bounds or {})
+        self._confined = confined
         self._snapshot: Snapshot | None = None
         self._lists: dict[str, tuple[str, ...]] = {}
         self._tables: dict[str, object] = {}
@@ -164,6 +168,9 @@ class Engine:
             connection = duckdb.connect(config={**_SETTINGS, "temp_directory": str(spill), **self._bounds})
         except duckdb.Error as error:
             raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
+        if self._confined:
+            folder = str(self._data).replace("'", "''")
+            connection.execute(f"SET allowed_directories = ['{folder}']; SET enable_external_access = false")
         connection.execute(f"{catalogue.preamble(self._data)}SET lock_configuration = true;")
         return connection
 

@@ -184,6 +184,15 @@ class Follower:
             if not await asyncio.to_thread(self._advance):
                 await self._clock.sleep(self._poll_s)
 
+    async def batch(self) -> list[LiveTrade]:
+        """Return the trades that are due, at most 1,000; none if none came within one poll.
+
+        For callers that pass on many at once, or that also report :attr:`waiting`.
+        """
+        if not self._due and not await asyncio.to_thread(self._advance):
+            await self._clock.sleep(self._poll_s)
+        return [self._next() for _ in range(min(len(self._due), _LEAST_ROWS))]
+
     def close(self) -> None:
         """End the iteration. Closing twice is allowed."""
         self._closed.set()

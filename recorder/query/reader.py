@@ -241,8 +241,10 @@ class Reader:
         check: bool,
         bounds: Mapping[str, str],
         kept: Snapshot | None = None,
+        confined: bool = False,
     ) -> None:
         self.data = data
+        self.confined = confined
         self.bounds = bounds
         self.live = live
         self.frozen = frozen
@@ -254,7 +256,7 @@ class Reader:
         self._thread = threading.get_ident()
         self._process = os.getpid()
         self._moments = Snapshots(data, live=live)
-        self._engine = Engine(data, bounds)
+        self._engine = Engine(data, bounds, confined=confined)
         self._closed = False
 
     @property
@@ -265,7 +267,13 @@ class Reader:
     def beside(self) -> Reader:
         """Return another reader of the same archive for the calling thread; of the same snapshot, if one is kept."""
         return Reader(
-            self.data, live=self.live, frozen=self.frozen, check=self.checks, bounds=self.bounds, kept=self.kept
+            self.data,
+            live=self.live,
+            frozen=self.frozen,
+            check=self.checks,
+            bounds=self.bounds,
+            kept=self.kept,
+            confined=self.confined,
         )
 
     def check(self) -> None:
@@ -303,7 +311,7 @@ class Reader:
         If events cannot be read, certificates are unknown and the result has a warning. Raise UsageError unless the
         statement only reads.
         """
-        self._engine.check(text)
+        self.check_statement(text)
         arguments.zoned(params)
 
         wanted = catalogue.needs(text)
@@ -336,6 +344,10 @@ class Reader:
                     few = partial(self._few, named, wanted)
                     return self._ask(few, partial(answer, of_named=True))
         return self._ask(lambda: self._moments.take(tables=wanted.tables), answer)
+
+    def check_statement(self, text: str) -> None:
+        """Raise UsageError unless a text is one SQL statement that only reads."""
+        self._engine.check(text)
 
     def _undamaged(self, moment: Snapshot, paths: Iterable[str]) -> Snapshot:
         """Return the snapshot, now pinned, without those of these files that are not what was written."""

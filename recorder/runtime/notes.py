@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
 from recorder.archive.quarantine import Quarantine, QuarantinedRow, Reason
 from recorder.clock import Clock
 from recorder.core import evidence
-from recorder.core.event_kinds import EventKind
+from recorder.core.event_kinds import ROUTINE, EventKind
 from recorder.core.evidence import Knowledge
 from recorder.core.model import Trade
 from recorder.core.report_once import ReportOnce
@@ -24,11 +25,22 @@ from recorder.runtime.inbox import Inbound, Inbox
 KEPT_BYTES: Final = 1024 * 1024
 """Limit in bytes of an unreadable answer that is journalled. The largest real answer, the whole listing, is 0.8 MB;
 anything longer is something else, and would be stored again at every retry."""
+RECENT: Final = 50
+"""Events that are remembered for whoever looks."""
 KEPT_ASIDE: Final = 100
 """Limit of unreadable answers that one process stores in separate files: 100 MB at most. An exchange that has changed
 its answers sends the same one at every retry, and these files never expire."""
 
 log = structlog.get_logger()
+
+
+class RecentEvent(NamedTuple):
+    """An event of this run; ``time_us`` is when it was noted (µs since 1970 UTC)."""
+
+    time_us: int
+    kind: EventKind
+    pair: str | None
+    detail: Mapping[str, object]
 
 
 class Notes:
@@ -39,11 +51,16 @@ class Notes:
         self._clock = clock
         self.report_once = ReportOnce()
         """What is reported once per run, by whichever task meets it first."""
+        self.recent: deque[RecentEvent] = deque(maxlen=RECENT)
+        """The newest events of this run, oldest first, without routine ones."""
 
     async def event(self, kind: EventKind, *, pair: str | None = None, **detail: object) -> None:
         """Note an event of ``kind``, of one pair or of none. ``detail`` must be serializable as JSON."""
         named = {} if pair is None else {"pair": pair}
-        line = segment.encode_note(self._clock.wall_ns(), kind, **named, **detail)
+        now_ns = self._clock.wall_ns()
+        if kind not in ROUTINE:
+            self.recent.append(RecentEvent(now_ns // 1000, kind, pair, detail))
+        line = segment.encode_note(now_ns, kind, **named, **detail)
         await self._inbox.put(Inbound(line, [], source="note"))
 
     async def evidence(self, known: Knowledge, **beside: object) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -7,6 +8,7 @@ import signal
 import socket
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from recorder.cli.run import CommandLine, _free_port
@@ -133,6 +135,7 @@ async def test_the_daemon_imports_neither_pandas_nor_duckdb_nor_without_a_termin
     assert "duckdb" not in said
     assert " structlog.dev" in said
     assert " rich." not in said
+    assert " jinja2" not in said  # before somebody looks at the page
 
 
 async def test_a_terminal_shows_below_the_log_what_is_recorded(tmp_path: Path) -> None:
@@ -248,6 +251,15 @@ async def test_invented_trades_never_get_into_the_archive_of_real_ones_by_defaul
     assert (folder / "trades").is_dir()
 
 
+async def until_shown(stream: str) -> None:
+    """Return once the page shows the price of a trade that came from the exchange."""
+    async with aiohttp.ClientSession() as client, asyncio.timeout(60), client.get(stream) as answer:
+        async for line in answer.content:
+            rows = json.loads(line.removeprefix(b"data: ")).get("rows", {}) if line.startswith(b"data: ") else {}
+            if any(row["price"][:1].isdigit() and row["last"] is not None for row in rows.values()):
+                return
+
+
 async def test_the_service_manager_hears_of_its_life_and_who_asks_learns_how_it_is(tmp_path: Path) -> None:
     clock = SystemClock()
     sandbox = Sandbox(Market(start_ns=clock.wall_ns()), clock=clock)
@@ -280,6 +292,7 @@ async def test_the_service_manager_hears_of_its_life_and_who_asks_learns_how_it_
                 assert code == 0
                 daemon = json.loads(told)["daemon"]
                 assert (daemon["answers"], daemon["recording"], daemon["reasons"]) == (True, True, [])
+                await until_shown(f"http://127.0.0.1:{port}/live")
                 assert hears(b"WATCHDOG=1")  # and takes from the socket what is in it: a full one loses the next
                 process.signal(signal.SIGTERM)
                 await until(lambda: hears(b"STOPPING=1"), what="it says that it stops")

@@ -41,6 +41,53 @@ globalThis.CandleChart = (() => {
     });
   }
 
+  /** Return bars with prices and volumes of so many more decimals. */
+  function finer(bars, prices, volumes) {
+    if (!prices && !volumes) return bars;
+    const price = 10 ** prices;
+    const unit = 10n ** BigInt(volumes);
+    return bars.map((bar) => ({
+      ...bar,
+      open: bar.open * price,
+      high: bar.high * price,
+      low: bar.low * price,
+      close: bar.close * price,
+      volume: bar.volume * unit,
+    }));
+  }
+
+  /**
+   * Return two pieces of the same timeframe as one, with bars already decoded. Where both have a bar, or know of a gap,
+   * the newer piece counts; of what lies outside the range, each end is that of its piece.
+   */
+  function joined(older, newer) {
+    const priceDigits = Math.max(older.priceDigits, newer.priceDigits);
+    const volumeDigits = Math.max(older.volumeDigits, newer.volumeDigits);
+    const [first, second] = [older, newer].map((piece) => {
+      const bars = Array.isArray(piece.bars) ? piece.bars : decoded(piece.bars);
+      return finer(bars, priceDigits - piece.priceDigits, volumeDigits - piece.volumeDigits);
+    });
+    const from = second.length ? second[0].number : Infinity;
+    const known = new Set();
+    const before = older.spans.filter((span) => span.from === null || span.from < newer.from);
+    const spans = [...before, ...newer.spans].filter((span) => {
+      if (span.kind === "after" || span.kind === "outside") return false;
+      const key = `${span.kind} ${span.from} ${span.until}`;
+      return !known.has(key) && known.add(key);
+    });
+    spans.push(...older.spans.filter((span) => span.kind === "outside" && span.from === null));
+    spans.push(...newer.spans.filter((span) => span.kind === "after" || (span.kind === "outside" && span.until === null)));
+    return {
+      ...newer,
+      priceDigits,
+      volumeDigits,
+      from: Math.min(older.from, newer.from),
+      until: Math.max(older.until, newer.until),
+      spans: spans.sort((one, other) => (one.from ?? -Infinity) - (other.from ?? -Infinity)),
+      bars: [...first.filter((bar) => bar.number < from), ...second],
+    };
+  }
+
   /** Return bars `times` as long, made of these. */
   function longer(bars, times) {
     const made = [];
@@ -194,10 +241,8 @@ globalThis.CandleChart = (() => {
 
   class View {
     constructor(root, data) {
-      this._data = data;
       this._root = root;
-      this._fine = decoded(data.bars);
-      this._spans = data.spans;
+      this._take(data);
       this._shaded = [];
       this.timeframe = null;
       this._build();
@@ -242,6 +287,33 @@ globalThis.CandleChart = (() => {
       this._tell(null);
     }
 
+    /** Show other data of the same pair and timeframe: the same time, or what follows if the last bar was in sight. */
+    replace(data) {
+      const follows = this.follows();
+      const [from, until] = this.seen();
+      const last = this._data.until;
+      this._take(data);
+      this.candles.applyOptions({ priceFormat: this._priceFormat() });
+      const foot = this._footer();
+      this._foot.replaceWith(foot);
+      this._foot = foot;
+      this._load(this.timeframe);
+      const ahead = follows ? data.until - last : 0;
+      this._show(this._slotAt(from + ahead), this._slotAt(until + ahead));
+      this._tell(null);
+    }
+
+    /** Return the time in sight as [from, until] in ms. */
+    seen() {
+      const range = this.chart.timeScale().getVisibleLogicalRange();
+      return range === null ? [this._data.from, this._data.until] : [range.from, range.to].map((at) => this._timeAt(at + 0.5));
+    }
+
+    /** Return whether the last bar is in sight. */
+    follows() {
+      return this.seen()[1] > this._data.until - this._widthMs;
+    }
+
     /** Return the bands in sight, in order, as {span, left, right} in pixels. */
     places(width) {
       const found = [];
@@ -252,6 +324,22 @@ globalThis.CandleChart = (() => {
         found.push({ span, left: Math.max(left, -10), right: Math.min(right, width + 10) }); // edges stay out of sight
       }
       return found;
+    }
+
+    _take(data) {
+      this._data = data;
+      this._fine = Array.isArray(data.bars) ? data.bars : decoded(data.bars);
+      this._spans = data.spans;
+    }
+
+    _priceFormat() {
+      const { priceDigits } = this._data;
+      const tick = 10 ** -priceDigits;
+      return {
+        type: "custom",
+        minMove: tick,
+        formatter: (price) => decimal(Math.round(price / tick), priceDigits),
+      };
     }
 
     _build() {
@@ -280,10 +368,9 @@ globalThis.CandleChart = (() => {
       this._plot.ariaLabel = `Candles of ${pair} over their volume in ${base}`;
       const head = element("header", {}, element("h1", { textContent: pair }), this._price, this._change);
       head.append(group("Timeframe", ...this._buttons.values()), group("View", this._log, everything));
-      this._root.replaceChildren(head, this._legend, this._plot, this._footer());
+      this._foot = this._footer();
+      this._root.replaceChildren(head, this._legend, this._plot, this._foot);
       this._family = getComputedStyle(this._root).fontFamily;
-      const { priceDigits } = this._data;
-      const tick = 10 ** -priceDigits;
       this.chart = LightweightCharts.createChart(this._plot, {
         autoSize: true,
         crosshair: { mode: LightweightCharts.CrosshairMode.Normal },
@@ -305,11 +392,7 @@ globalThis.CandleChart = (() => {
       });
       this.candles = this.chart.addSeries(LightweightCharts.CandlestickSeries, {
         lastValueVisible: false, // it would have the colour of the bar, which may be hollow
-        priceFormat: {
-          type: "custom",
-          minMove: tick,
-          formatter: (price) => decimal(Math.round(price / tick), priceDigits),
-        },
+        priceFormat: this._priceFormat(),
         priceLineVisible: false,
       });
       this._lastPrice = this.candles.createPriceLine({ lineStyle: LightweightCharts.LineStyle.Dotted, lineWidth: 1 });
@@ -525,5 +608,5 @@ globalThis.CandleChart = (() => {
   const draw = (root, data) => new View(root, data);
 
   start("candles", draw);
-  return { draw, decoded, longer, judge };
+  return { draw, decoded, joined, longer, judge };
 })();
