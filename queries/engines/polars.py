@@ -10,15 +10,16 @@ KNOWN has the ids known without a row, as of when this was printed: void or diso
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import polars as pl
 
 DATA = "$data"
-KNOWN: list[tuple[str, int, int, int | None]] = [
+KNOWN: list[tuple[str, int, int, int | None]] = json.loads("""[
     $known
-]
+]""")
 MINUTES = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240, "1d": 1440, "1w": 10080, "15d": 21600}
 LAST = 2**63 - 1
 
@@ -37,8 +38,11 @@ def amount() -> pl.Expr:
 
 
 def unknown_ids(pair: str) -> pl.LazyFrame:
-    stored = trades().filter(pl.col("pair") == pair).select(
-        first_id="trade_id", last_id="trade_id", time=pl.col("time").dt.epoch("us")
+    """Return the ids of one pair that are neither stored nor known."""
+    stored = (
+        trades()
+        .filter(pl.col("pair") == pair)
+        .select(first_id="trade_id", last_id="trade_id", time=pl.col("time").dt.epoch("us"))
     )
     known = pl.LazyFrame(
         [row[1:] for row in KNOWN if row[0] == pair],
@@ -71,6 +75,7 @@ def unknown_ids(pair: str) -> pl.LazyFrame:
 
 
 def candles(pair: str, timeframe: str) -> pl.LazyFrame:
+    """Return the exact candles of one pair, one row for each bar with trades."""
     width = MINUTES[timeframe] * 60_000_000
     number = pl.col("time").dt.epoch("us") // width
     in_order = pl.col("price").sort_by("trade_id")

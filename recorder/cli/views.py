@@ -20,7 +20,8 @@ def views(
         None, help="Write the views into this DuckDB database file instead, and replace an older one of ours."
     ),
     engine: Engine | None = typer.Option(
-        None, help="Print views for this engine instead: trades, unknown ids and exact candles, as docs/engines.md says."
+        None,
+        help="Print views for this engine instead: trades, unknown ids and exact candles, as docs/engines.md says.",
     ),
 ) -> None:
     """Print one SQL script that defines the views and macros over this archive in any DuckDB client.

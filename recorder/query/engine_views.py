@@ -8,6 +8,7 @@ archived later; :func:`text` says when it must be printed anew.
 from __future__ import annotations
 
 import enum
+import json
 import re
 from pathlib import Path
 from string import Template
@@ -50,11 +51,11 @@ def text(engine: Engine, data: Path) -> str:
     with connect(data) as archive:
         rows = archive.sql(_KNOWN, to="arrow").to_pylist()
     # The first row is of no pair: a list without rows is an error in SQL.
-    known = [("", 1, 0, None), *(tuple(row.values()) for row in rows)]
-    written = ",\n    ".join(_row(row, none="None" if engine is Engine.POLARS else "NULL") for row in known)
+    known = [["", 1, 0, None], *(list(row.values()) for row in rows)]
+    written = ",\n    ".join(map(json.dumps if engine is Engine.POLARS else _sql_row, known))
     return Template(catalogue.engine_text(engine)).substitute(data=data, known=written)
 
 
-def _row(row: tuple[Any, ...], *, none: str) -> str:
-    """Return a row as SQL and Python both write it: pairs have no quotes in their names."""
-    return f"({', '.join(none if value is None else repr(value) for value in row)})"
+def _sql_row(row: list[Any]) -> str:
+    """Return a row as SQL writes it: the name of a pair has no quotes."""
+    return f"({', '.join('NULL' if value is None else repr(value) for value in row)})"

@@ -1,4 +1,4 @@
-"""The questions asked of Spark, through the views printed for it: python spark.py DATA VIEWS."""
+"""The questions asked of Spark, through the views printed for it: python ask_spark.py DATA VIEWS."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ QUESTIONS = {
     " FROM candles",
 }
 PRODUCT = "SELECT pair, sum(price * qty) FROM trades GROUP BY 1"
+CAST = "SELECT pair, sum(CAST(price AS DECIMAL(18, 12)) * CAST(qty AS DECIMAL(18, 8))) FROM trades GROUP BY 1"
 
 
 def main(data: str, views: str) -> None:
@@ -31,20 +32,16 @@ def main(data: str, views: str) -> None:
         return [[str(value) for value in row] for row in session.sql(text).collect()]
 
     session.read.parquet(f"{data}/trades").createOrReplaceTempView("trades")
-    traps = {"price * qty without allowPrecisionLoss=false": rows(PRODUCT)}
-    remedies = {
-        "casts": rows(
-            "SELECT pair, sum(CAST(price AS DECIMAL(18, 12)) * CAST(qty AS DECIMAL(18, 8))) FROM trades GROUP BY 1"
-        )
-    }
+    naive, cast = rows(PRODUCT), rows(CAST)
     for statement in Path(views).read_text().split(";\n"):
         if statement.strip():
             session.sql(statement)
-    remedies["allowPrecisionLoss=false"] = rows(PRODUCT)
     answers = {name: rows(text) for name, text in QUESTIONS.items()}
+    remedies = {"casts": cast, "allowPrecisionLoss=false": rows(PRODUCT)}
     plan = session.sql("EXPLAIN SELECT * FROM candles WHERE pair = 'BTC/USD' AND timeframe = '1m'").collect()[0][0]
-    pruned = "PartitionFilters: [isnotnull(pair" in plan
-    print(json.dumps({"answers": answers, "traps": traps, "remedies": remedies, "pruned": pruned}))
+    traps = {"price * qty is rounded": {"of": "products", "naive": naive, "remedies": remedies}}
+    checks = {"a filter by pair prunes folders": "PartitionFilters: [isnotnull(pair" in plan}
+    print(json.dumps({"answers": answers, "traps": traps, "checks": checks}))
 
 
 main(*sys.argv[1:])
