@@ -2,11 +2,13 @@
 --
 -- trades       as in docs/queries.md, and year, the folder: a filter by pair and year opens only those files
 -- known_ids    ids known without a row, as of when this was printed: void or disowned, and anchors of promises
--- unknown_ids  one row per run of ids that are neither stored nor known: pair, first_id, last_id, after_time,
---              before_time. The last run of a pair is open: its last_id is NULL
--- candles      the columns of candles(pair, timeframe) of docs/queries.md, for all pairs and timeframes: filter by both
+-- unknown_ids(pair = 'BTC/USD')  one row per run of ids that are neither stored nor known: pair, first_id, last_id,
+--              after_time, before_time. The last run is open: its last_id is NULL
+-- candles(pair = 'BTC/USD', timeframe = '1m')  the columns of candles(pair, timeframe) of docs/queries.md
 --
--- $$data is the archive's folder, $$known rows of known_ids. ClickHouse lists the folder anew for each query. A server
+-- The last two have parameters, because ClickHouse passes no filter by pair through joins: it would read all pairs.
+--
+-- ClickHouse lists the folder anew for each query. A server
 -- reads only below its user_files_path.
 
 -- Names of folders are not decoded by ClickHouse: the pair would be BTC%2FUSD.
@@ -30,9 +32,13 @@ known AS (
         if(k.time BETWEEN toDateTime64('2011-01-01 00:00:00', 6, 'UTC') AND now64(6) + INTERVAL 366 DAY, k.time, NULL)
             AS time
     FROM (
-        SELECT t.pair AS pair, t.trade_id AS first_id, t.trade_id AS last_id, t.time AS time FROM trades AS t
+        SELECT t.pair AS pair, t.trade_id AS first_id, t.trade_id AS last_id, t.time AS time
+        FROM trades AS t
+        WHERE t.pair = {pair:String}
         UNION ALL
-        SELECT i.pair, i.first_id, i.last_id, i.time FROM known_ids AS i
+        SELECT i.pair, i.first_id, i.last_id, i.time
+        FROM known_ids AS i
+        WHERE i.pair = {pair:String}
     ) AS k
 ),
 marked AS (
@@ -80,6 +86,7 @@ timeframes AS (
     SELECT f.timeframe AS timeframe, f.minutes * 60000000 AS width
     FROM VALUES('timeframe String, minutes Int64', ('1m', 1), ('5m', 5), ('15m', 15), ('30m', 30), ('1h', 60),
         ('4h', 240), ('1d', 1440), ('1w', 10080), ('15d', 21600)) AS f
+    WHERE f.timeframe = {timeframe:String}
 ),
 bars AS (
     SELECT
@@ -92,6 +99,7 @@ bars AS (
         SELECT pair, trade_id, time, price, qty,
             if(toFloat64(price) * toFloat64(qty) < 1e12, toDecimal256(price, 12) * qty, NULL) AS amount
         FROM trades
+        WHERE pair = {pair:String}
     ) AS t
     CROSS JOIN timeframes AS f
     GROUP BY pair, timeframe, width, number
@@ -104,7 +112,7 @@ ends AS (
             PARTITION BY u.pair, f.timeframe
             ORDER BY ifNull(intDiv(toUnixTimestamp64Micro(u.after_time), f.width), -1)
         ) AS last
-    FROM unknown_ids AS u
+    FROM unknown_ids(pair = {pair:String}) AS u
     CROSS JOIN timeframes AS f
 ),
 listings AS (
@@ -112,6 +120,7 @@ listings AS (
         if(row_number() OVER (PARTITION BY i.pair ORDER BY i.valid_from) > 1,
             assumeNotNull(toUnixTimestamp64Micro(i.valid_from)), 0) AS since
     FROM file('$data/instruments/*.parquet', Parquet) AS i
+    WHERE i.pair = {pair:String}
 )
 SELECT
     b.pair AS pair, b.timeframe AS timeframe, fromUnixTimestamp64Micro(b.number * b.width, 'UTC') AS time,

@@ -6,7 +6,7 @@
 --              before_time. The last run of a pair is open: its last_id is NULL
 -- candles      the columns of candles(pair, timeframe) of docs/queries.md, for all pairs and timeframes: filter by both
 --
--- $$data is the archive's folder, $$known rows of known_ids. Spark lists the folder anew for each query.
+-- Spark lists the folder anew for each query.
 
 -- Without this a product of decimals loses digits: price * qty would have 6 of its 20 decimals.
 SET spark.sql.decimalOperations.allowPrecisionLoss = false;
