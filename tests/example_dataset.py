@@ -17,7 +17,7 @@ from recorder.core.segment_names import MAIN_JOURNAL
 from recorder.errors import Malformed
 from recorder.kraken import records
 from recorder.kraken.records import SOURCES, Parts, RecordSource, TableRows
-from recorder.query import catalogue, table_snapshot
+from recorder.query import catalogue
 
 COLUMNS = pa.schema(
     [pa.field("time", TIME, nullable=False), pa.field("seen", TIME, nullable=False), pa.field("word", pa.string())]
@@ -62,11 +62,9 @@ class Toys(TableRows, frozen=True, gc=False):
 def register(patch: pytest.MonkeyPatch, *, journal: str = MAIN_JOURNAL) -> None:
     """Let every module that asks the registry, and the reader of the journal, know toys, of this journal."""
     toy = replace(TOY, journal=journal)
-    stamps = table_snapshot.STAMPS
     registries: dict[str, tuple[object, object]] = {
         "DATASETS": (DATASETS, (*DATASETS, toy)),
         "WITHOUT_IDS": (WITHOUT_IDS, (*WITHOUT_IDS, toy)),
-        "STAMPS": (stamps, {**stamps, toy: "seen"}),
     }
     for module in [module for name, module in sys.modules.items() if name.startswith("recorder.")]:
         for name, (there, more) in registries.items():

@@ -19,7 +19,8 @@ SELECT
     c.unreadable,
     c.first_id,
     c.last_id,
-    CASE WHEN $hashed THEN c.sha256 END AS sha256
+    CASE WHEN $hashed THEN c.sha256 END AS sha256,
+    c.proof
 FROM certificates AS c
 WHERE ($pair IS NULL OR c.pair = $pair)
     AND ($start IS NULL OR c.day >= utc_day(utc_moment($start)))

@@ -1,20 +1,10 @@
--- What are the exact candles of one pair, built from its trades?
+-- What do the trades of a bar make of it, and is it whole?
 --
--- candles(pair, timeframe, start, stop)
---   pair       the v2 symbol, 'BTC/USD'
---   timeframe  one of 1m 5m 15m 30m 1h 4h 1d 1w 15d
---   start      the first bar is the first that begins at or after start; NULL or left out: open end
---   stop       the last bar is the last that begins before stop; NULL or left out: open end
---
--- candles(pair, timeframe, time, open, high, low, close, vwap, volume, count, complete)
---   time       the start of the bar, in UTC; a bar without trades has no row
---   open       the price of the lowest id, close that of the highest: trades are ordered by id, not by time
---   vwap       sum(price * qty) / sum(qty), truncated (not rounded) to the pair's price decimals, as Kraken does (to 12
---              if the pair was never listed); NULL with a trade whose price * qty is 10^12 or more
---   complete   no trade of the bar can be missing: the bar is within one run of ids, each stored, void or disowned,
---              with a trade before the bar (or beginning with id 1) and one at or after its end
---
--- Bars are never cut by start and stop.
+-- candle_rows(pair, timeframe, start, stop)  the rows of candles() from trades, with the lowest and the highest id in each,
+--                                            first_id and last_id, not sorted
+-- unknown_bars(files, timeframe)             the bars in which trades may be missing
+-- cut_vwap(amount, volume, digits)           the quotient truncated to so many decimals
+-- decimals_in_time(symbol)                   the price decimals of a pair, and since when and until when they are listed
 
 -- vwap12(amount, volume) is the quotient truncated to 12 digits, as an integer. Both sums are exact decimals, of scale
 -- 20 and 8; without their points they are integers whose quotient has scale 12. Computed as text, because DuckDB has no
@@ -137,8 +127,3 @@ JOIN decimals_in_time(pair) AS d
     ON b.time >= d.since AND b.time < d.until
 ASOF LEFT JOIN ends AS e
     ON b.number >= e.low;
-
-CREATE OR REPLACE MACRO candles(pair, timeframe, start := NULL, stop := NULL) AS TABLE
-SELECT c.pair, c.timeframe, c.time, c.open, c.high, c.low, c.close, c.vwap, c.volume, c.count, c.complete
-FROM candle_rows(pair, timeframe, start, stop) AS c
-ORDER BY c.time;

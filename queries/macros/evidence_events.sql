@@ -20,7 +20,7 @@ LEFT JOIN begun AS b
     ON e.pair = b.pair
 WHERE b.time_us IS NULL
     OR b.time_us < CASE
-        WHEN e.kind IN ('disowned', 'reclaimed', 'renumbered') THEN TRY_CAST(e.detail ->> 'time_us' AS BIGINT)
+        WHEN e.kind IN ('disowned', 'reclaimed', 'renumbered', 'joined') THEN TRY_CAST(e.detail ->> 'time_us' AS BIGINT)
         ELSE epoch_us(e.time)
     END;
 

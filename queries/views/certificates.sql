@@ -1,7 +1,7 @@
 -- What is proven about each UTC day of each pair?
 --
 -- certificates(pair, day, status, first_id, last_id, rows, missing, void, disowned, unreadable, first_time, last_time,
---              sha256, certified_rows, certified_sha256)
+--              sha256, certified_rows, certified_sha256, proof)
 --
 --   status   complete  every id from the last trade before the day to the first trade after it is stored, void or
 --                      disowned, or the exchange has confirmed that no trade came until the day's end; there are trades
@@ -23,6 +23,10 @@
 --   certified_rows    and certified_sha256: the content of the day when it was last certified, NULL if it never was. If
 --            the number of rows is the same and the sha256 is not, content was replaced and the day proves nothing.
 --            To find that out the whole day must be read: `recorder verify` does it, this view does not
+--
+--   proof    ids        the status is complete, empty or partial
+--            imported   it is not, and a history file has trades without ids of the whole day (bulk_days)
+--            published  neither, and a history file has a candle of the day; NULL if there is nothing of all this
 --
 -- One row for each day from the promise, the first stored trade, or the first certified day, to today, or to the last
 -- stored trade. If no promise was recorded, it is assumed to begin at the lowest stored id, unless the ids are known
@@ -229,41 +233,65 @@ let_go AS (
         ON f.pair = s.pair AND s.first_id <= f.last_id AND s.last_id >= f.first_id
     WHERE s.state = 'disowned'
     GROUP BY f.pair, f.day
+),
+imported AS (
+    SELECT d.pair, d.day
+    FROM bulk_days_in(imported_files('bulk_trades')) AS d
+    WHERE NOT d.partial
+),
+published AS (
+    SELECT DISTINCT b.pair, utc_day(b.time) AS day
+    FROM stored_bulk_ohlc() AS b
+    WHERE b.timeframe = '1d'
+),
+judged AS (
+    SELECT
+        r.pair,
+        r.day,
+        CASE
+            WHEN getvariable('recorder_lacks_events') OR r.day >= utc_day(n.from_time) THEN 'unknown'
+            WHEN r.day >= utc_day(now()) THEN 'pending'
+            WHEN r.holes > 0 OR (f.rows IS NULL AND r.unproven > 0) THEN 'open'
+            WHEN r.rows < f.rows - coalesce(g.ids, 0) THEN 'open'
+            WHEN r.rows = f.rows AND (r.first_id <> f.first_id OR r.last_id <> f.last_id) THEN 'open'
+            WHEN r.day = p.day AND NOT p.from_the_first THEN 'partial'
+            WHEN r.rows > 0 OR f.rows > 0 THEN 'complete'
+            ELSE 'empty'
+        END AS status,
+        r.first_id,
+        r.last_id,
+        r.rows,
+        r.missing,
+        r.void,
+        r.disowned,
+        r.unreadable,
+        r.first_time,
+        r.last_time,
+        r.sha256,
+        f.rows AS certified_rows,
+        f.sha256 AS certified_sha256
+    FROM rows_of AS r
+    LEFT JOIN promised AS p
+        ON r.pair = p.pair
+    LEFT JOIN certified AS f
+        ON r.pair = f.pair AND r.day = f.day
+    LEFT JOIN let_go AS g
+        ON r.pair = g.pair AND r.day = g.day
+    LEFT JOIN renumbered_pairs() AS n
+        ON r.pair = n.pair
 )
 SELECT
-    r.pair,
-    r.day,
+    j.*,
     CASE
-        WHEN getvariable('recorder_lacks_events') OR r.day >= utc_day(n.from_time) THEN 'unknown'
-        WHEN r.day >= utc_day(now()) THEN 'pending'
-        WHEN r.holes > 0 OR (f.rows IS NULL AND r.unproven > 0) THEN 'open'
-        WHEN r.rows < f.rows - coalesce(g.ids, 0) THEN 'open'
-        WHEN r.rows = f.rows AND (r.first_id <> f.first_id OR r.last_id <> f.last_id) THEN 'open'
-        WHEN r.day = p.day AND NOT p.from_the_first THEN 'partial'
-        WHEN r.rows > 0 OR f.rows > 0 THEN 'complete'
-        ELSE 'empty'
-    END AS status,
-    r.first_id,
-    r.last_id,
-    r.rows,
-    r.missing,
-    r.void,
-    r.disowned,
-    r.unreadable,
-    r.first_time,
-    r.last_time,
-    r.sha256,
-    f.rows AS certified_rows,
-    f.sha256 AS certified_sha256
-FROM rows_of AS r
-LEFT JOIN promised AS p
-    ON r.pair = p.pair
-LEFT JOIN certified AS f
-    ON r.pair = f.pair AND r.day = f.day
-LEFT JOIN let_go AS g
-    ON r.pair = g.pair AND r.day = g.day
-LEFT JOIN renumbered_pairs() AS n
-    ON r.pair = n.pair
+        WHEN j.status IN ('complete', 'empty', 'partial') THEN 'ids'
+        WHEN i.day IS NOT NULL THEN 'imported'
+        WHEN b.day IS NOT NULL THEN 'published'
+    END AS proof
+FROM judged AS j
+LEFT JOIN imported AS i
+    ON j.pair = i.pair AND j.day = i.day
+LEFT JOIN published AS b
+    ON j.pair = b.pair AND j.day = b.day
 UNION ALL BY NAME
 SELECT f.pair
 FROM refused_pairs() AS f;

@@ -6,7 +6,7 @@
 -- not existing (void), that it returned twice with a row that cannot be parsed (unreadable), or that the archive's
 -- owner has disowned (disowned). Open ids are between archived ids, between the promise of a pair and its first
 -- archived id, or were certified anywhere and have vanished since. Ids that are missing only because rows below or
--- beside them were imported from history files are history, which nobody asked for: they are not here. after_time and
+-- beside them were imported from history files are history, and not here, unless they were joined. after_time and
 -- before_time are the times of the stored trades next to the ids, or the time of the promise; NULL if that side has
 -- neither, which only happens to absent or vanished ids.
 
@@ -45,6 +45,12 @@ certified AS (
     SELECT c.pair, c.first_id, c.last_id
     FROM certified_spans() AS c
 ),
+joined AS (
+    SELECT p.pair, min(p.after_id) AS after_id
+    FROM known_promises() AS p
+    WHERE p.kind = 'joined' AND p.after_id >= 0 AND p.time_us BETWEEN 0 AND 253402300799999999
+    GROUP BY p.pair
+),
 history AS MATERIALIZED (
     SELECT u.*
     FROM unheld AS u
@@ -54,8 +60,11 @@ history AS MATERIALIZED (
         ON u.pair = s.pair
     LEFT JOIN promises() AS p
         ON u.pair = p.pair
+    LEFT JOIN joined AS j
+        ON u.pair = j.pair
     WHERE u.kind = 'missing'
         AND NOT coalesce(u.first_id > s.first_id AND u.first_id < s.last_id, false)
+        AND NOT coalesce(u.first_id > j.after_id, false)
         AND NOT coalesce(CASE WHEN p.after_id IS NULL THEN u.after_time >= p.time ELSE u.first_id > p.after_id END, false)
 )
 SELECT

@@ -58,6 +58,9 @@ class Dataset:
     ``noun`` is what reports call the rows. A table ``added_later`` is lacking where only an earlier release recorded;
     readers take it for empty. ``merged_by`` are the first columns of ``order``, by which `recorder merge`
     tells whether a row of another archive is stored here; a table without any is not merged by this rule.
+
+    An ``imported`` table comes from history files and from no journal. Each of its folders has one file, which an
+    import replaces as a whole, and whose footer says which rows of which member it holds; nothing else merges it.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Dataset:
     noun: str = field(default="rows", compare=False)
     added_later: bool = field(default=False, compare=False)
     merged_by: tuple[str, ...] = field(default=(), compare=False)
+    imported: bool = field(default=False, compare=False)
 
     @property
     def by_pair(self) -> bool:
@@ -215,7 +219,45 @@ MARKET_EVENTS: Final = replace(
     added_later=True,
 )
 
-DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS, QUOTES, QUOTE_SESSIONS, MARKET_EVENTS)
+_IMPORT_AGAIN: Final = "move it out of the archive, and import the history files of its pair again"
+BULK_TRADES: Final = Dataset(
+    "bulk_trades",
+    schema.BULK_TRADES,
+    schema.bulk_trades_table,
+    order=("time", "row"),
+    time="time",
+    remedy=_IMPORT_AGAIN,
+    encodings={"time": "delta", "row": "delta", "price": "words", "member": "words"},
+    partition="pair",
+    period="year",
+    noun="trades of history files",
+    added_later=True,
+    imported=True,
+)
+BULK_OHLC: Final = Dataset(
+    "bulk_ohlc",
+    schema.BULK_OHLC,
+    schema.bulk_ohlc_table,
+    order=("timeframe", "time"),
+    time="time",
+    remedy=_IMPORT_AGAIN,
+    encodings={
+        "timeframe": "words",
+        "time": "delta",
+        "open": "words",
+        "close": "words",
+        "count": "delta",
+        "member": "words",
+        "row": "delta",
+    },
+    partition="pair",
+    period="year",
+    noun="candles of history files",
+    added_later=True,
+    imported=True,
+)
+
+DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS, QUOTES, QUOTE_SESSIONS, MARKET_EVENTS, BULK_TRADES, BULK_OHLC)
 BY_NAME: Final[Mapping[str, Dataset]] = {dataset.name: dataset for dataset in DATASETS}
 _elsewhere: dict[str, Dataset] = {}
 """Tables that lie in folders of their own; filled by the modules that define them."""
@@ -236,12 +278,12 @@ def entry(name: str) -> Dataset:
 
 def journals() -> tuple[str, ...]:
     """Return the names of all journals that rows come from, the main one first."""
-    return tuple(dict.fromkeys(one.journal for one in DATASETS))
+    return tuple(dict.fromkeys(one.journal for one in DATASETS if not one.imported))
 
 
 def written_by(journal: str) -> tuple[Dataset, ...]:
     """Return the tables whose rows come from this journal."""
-    return tuple(dataset for dataset in DATASETS if dataset.journal == journal)
+    return tuple(dataset for dataset in DATASETS if dataset.journal == journal and not dataset.imported)
 
 
 def remedy(path: Path | str) -> str:

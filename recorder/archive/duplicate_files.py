@@ -39,9 +39,12 @@ def same_segments(dataset: Dataset, files: Iterable[FileFacts]) -> list[Finding]
     """Return findings for files of a table without ids that contain rows of other files.
 
     A segment brings one file to a folder. In a table ``by_key`` and across folders it may bring more, and merges bring
-    rows of no segment: there only a byte-for-byte copy of another file is known to be a duplicate.
+    rows of no segment: there only a byte-for-byte copy of another file is known to be a duplicate. A folder of an
+    imported table has one file.
     """
     found: dict[tuple[Path, Path], Finding] = {}
+    if dataset.imported:
+        return _side_by_side(files)
     brought: dict[tuple[Path, SegmentName], Path] = {}
     alike: dict[tuple[int, int, tuple[SegmentName, ...]], list[Path]] = {}
     for facts in sorted(files, key=_path):
@@ -56,6 +59,14 @@ def same_segments(dataset: Dataset, files: Iterable[FileFacts]) -> list[Finding]
         for other, path in _copies(paths):
             found.setdefault((other, path), Finding(path, f"is a copy of {other}", MOVE_ONE_OUT))
     return list(found.values())
+
+
+def _side_by_side(files: Iterable[FileFacts]) -> list[Finding]:
+    first: dict[Path, Path] = {}
+    paths = sorted(facts.path for facts in files)
+    pairs = ((path, first.setdefault(path.parent, path)) for path in paths)
+    problem = "lies beside {}, and may hold rows of the same days"
+    return [Finding(path, problem.format(other), MOVE_ONE_OUT) for path, other in pairs if path != other]
 
 
 def in_table(layout: Layout, dataset: Dataset) -> list[Finding]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from recorder.archive import schema_versions
 from recorder.archive.datasets import remedy
+from recorder.archive.imported_history import History
 from recorder.archive.schema_versions import WRITER
 from recorder.core.evidence import Promise
 from recorder.core.segment_names import MAIN_JOURNAL, SegmentName
@@ -26,7 +27,7 @@ FOOTER_KEY: Final = b"recorder"
 _TODAYS: Final = -1
 BULK: Final = "bulk"
 """The source of rows that come from history files."""
-_DIGITS: Final = 6
+TIME_DIGITS: Final = 6
 """Decimals of a second that the archive stores."""
 
 
@@ -41,7 +42,8 @@ class Imported(NamedTuple):
 class Footer:
     """The recorder's metadata of a file: ``runs`` and ``promise`` for tables with ids, ``segments`` for those without.
 
-    ``imported`` are those ids of the runs whose rows come from history files, ascending.
+    ``imported`` are those ids of the runs whose rows come from history files, ascending. ``history`` is what a file of
+    an imported table holds.
     ``archive`` is the id of the archive that wrote the file; files of older releases name none. ``promise`` is that of
     the pair when the file was written, so that its folder keeps it wherever it is moved.
     ``version`` is the schema version of a file that was read; files are always written in the current version.
@@ -55,6 +57,7 @@ class Footer:
     promise: Promise | None = None
     archive: str = ""
     imported: tuple[Imported, ...] = ()
+    history: History | None = None
 
     def __post_init__(self) -> None:
         if self.version == _TODAYS:
@@ -83,6 +86,8 @@ class Footer:
             content["imported"] = [[one.span.first, one.span.last, one.time_digits] for one in self.imported]
         if self.segments:
             content["segments"] = _by_journal(self.segments)
+        if self.history is not None:
+            content["history"] = msgspec.to_builtins(self.history)
         if self.promise is not None:
             content["promise"] = msgspec.to_builtins(self.promise)
         return {FOOTER_KEY: json.dumps(content, separators=(",", ":")).encode()}
@@ -103,6 +108,7 @@ class Footer:
                 promise=msgspec.convert(content.get("promise"), Promise | None),
                 archive=msgspec.convert(content.get("archive", ""), str),
                 imported=tuple(_imported(*one) for one in content.get("imported", ())),
+                history=msgspec.convert(content.get("history"), History | None),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:  # of unexpected JSON
             raise UnsoundFile(path, "is none of ours: it carries no footer of this archive", remedy(path)) from error
@@ -161,7 +167,7 @@ def imported_ids(table: pa.Table) -> tuple[Imported, ...]:
 def time_digits(times: pa.ChunkedArray) -> int:
     """Return how many decimals of a second some times need, 0 to 6."""
     us = times.cast(pa.int64()).to_numpy()
-    return next(digits for digits in range(_DIGITS + 1) if not np.any(us % 10 ** (_DIGITS - digits)))
+    return next(digits for digits in range(TIME_DIGITS + 1) if not np.any(us % 10 ** (TIME_DIGITS - digits)))
 
 
 def joined_imported(parts: Iterable[Imported]) -> tuple[Imported, ...]:

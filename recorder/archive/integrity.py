@@ -99,6 +99,8 @@ def check_place(facts: FileFacts, branch: Branch) -> FileFacts:
         says, lies = (f" of {pair}" if of_pair else "" for pair in (footer.pair, branch.value))
         problem = f"says it holds {footer.table}{says}, and lies among {dataset.name}{lies}"
         raise UnsoundFile(path, problem, f"was it moved there by hand? Then {MOVE_BACK}")
+    if of_pair and dataset.imported and (footer.history is None or footer.history.rows != facts.rows):
+        raise UnsoundFile(path, f"holds {facts.rows} rows, and its footer claims others", remedy(path))
     if not (of_pair and dataset.has_ids):
         return facts
     claimed = sum(len(run.span) for run in footer.runs)

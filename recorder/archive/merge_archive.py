@@ -107,12 +107,81 @@ def _promised_in(layout: Layout, pair: str) -> set[Promise | None]:
     return found
 
 
+class StoredTrades:
+    """Compares trades from elsewhere with those that are stored, pair by pair, and finds those that are not.
+
+    ``coverage`` and ``disowned`` are of the same archive. ``disagreed`` is called with each disagreement, which
+    ``differences`` finds in two tables of the same ids.
+    """
+
+    def __init__(
+        self,
+        coverage: Coverage,
+        disowned: DatedClaims,
+        *,
+        disagreed: Callable[[Disagreement], None],
+        differences: Differences | None = None,
+    ) -> None:
+        self._coverage = coverage
+        self._differences = differences or _differences
+        self._disowned = disowned
+        self._disagreed = disagreed
+        self._tallies: dict[str, Tally] = {}
+        self._trusted: set[str] = set()
+        self.refused: dict[str, Finding] = {}
+
+    def tally(self, pair: str) -> Tally:
+        """Return the result for ``pair`` so far."""
+        return self._tallies.setdefault(pair, Tally())
+
+    def refuses(self, pair: str) -> bool:
+        """Return whether the stored ids of ``pair`` are unknown; if so, :attr:`refused` has the damaged file."""
+        if pair not in self._trusted and pair not in self.refused:
+            try:
+                self._held(pair)
+            except SET_APART as error:
+                self.refused[pair] = Finding.of(error)
+            else:
+                self._trusted.add(pair)
+        return pair in self.refused
+
+    def fresh(self, pair: str, rows: pa.Table) -> pa.Table:
+        """Compare rows, ascending in id, each id once, and return those that are neither stored nor disowned."""
+        held = self._held(pair)
+        if common := Spans(part for run in held_runs(rows, pair) for part in held.within(run.span)):
+            self._compare(pair, rows.filter(ids_within(rows, common)), common)
+        return rows_outside(rows, Spans([*held, *self._disowned.ids(pair)]))
+
+    def _held(self, pair: str) -> Spans:
+        return undisturbed(lambda: self._coverage.spans(pair), f"the files of {pair}")
+
+    def _compare(self, pair: str, theirs: pa.Table, common: Spans) -> None:
+        ids, tally = theirs["trade_id"].combine_chunks(), self.tally(pair)
+        ours = undisturbed(lambda: self._ours(pair, ids, common), f"the files of {pair}")
+        tally.compared += theirs.num_rows
+        for trade_id, field, one, other in self._differences(ours, theirs):
+            tally.disagreements += 1
+            self._disagreed(Disagreement(pair, trade_id, field, one, other))
+
+    def _ours(self, pair: str, ids: pa.Array, common: Spans) -> pa.Table:
+        """Return our rows with these ids, in order."""
+        found = [
+            rows
+            for facts in self._coverage.files(pair)
+            if any(common.within(run.span) for run in facts.footer.runs)
+            for rows in _rows_of(facts, ids, common)
+        ]
+        ours = pa.concat_tables(found).sort_by("trade_id")
+        if not ours["trade_id"].combine_chunks().equals(ids):
+            raise CorruptFile(f"files of {pair} do not hold the ids that their footers claim: see `recorder verify`")
+        return ours
+
+
 class TradeMerge:
     """Merges trades of another archive, pair by pair: :meth:`add` them, then :meth:`finish` the pair.
 
     Without an ``archive`` to write to, trades are only counted and compared. ``disagreed`` is called with each
-    disagreement, which ``differences`` finds in two tables of the same ids. ``at_once`` rows are written together.
-    ``tidy`` merges the small files of a pair from time to time. ``room`` measures the archive's disk
+    disagreement. ``tidy`` merges the small files of a pair from time to time. ``room`` measures the archive's disk
     before each file is written: if space is low, every method that writes raises DiskError, which states how many
     trades were added. ``brought`` are the added ids by pair.
     """
@@ -125,22 +194,15 @@ class TradeMerge:
         disagreed: Callable[[Disagreement], None],
         tidy: Callable[[str], None],
         room: Callable[[], Room],
-        differences: Differences | None = None,
-        at_once: int | None = None,
     ) -> None:
-        self._differences = differences or _differences
-        self._at_once = at_once or APPENDED_ROWS
         self._archive = archive
-        self._coverage = archive.coverage if archive is not None else Coverage(layout)
-        self._disowned = DatedClaims(layout)
-        self._disagreed = disagreed
+        coverage = archive.coverage if archive is not None else Coverage(layout)
+        disowned = archive.claimed if archive is not None else DatedClaims(layout)
+        self._stored = StoredTrades(coverage, disowned, disagreed=disagreed)
         self._tidy = tidy
         self._room = room
         self._waiting: list[pa.Table] = []
         self._written = 0
-        self._tallies: dict[str, Tally] = {}
-        self._trusted: set[str] = set()
-        self.refused: dict[str, Finding] = {}
         self.brought: dict[str, Spans] = {}
         # For a dry run only: the other journal and the other archive may have the same trades.
         self._counted: dict[str, Spans] = {}
@@ -156,22 +218,16 @@ class TradeMerge:
 
     def add(self, pair: str, rows: pa.Table) -> None:
         """Add rows of ``pair``, ascending in id, each id once. Does nothing if the pair's own files are not trusted."""
-        if self._refuses(pair):
+        if self._stored.refuses(pair):
             return
-        tally = self.tally(pair)
-        theirs = [run.span for run in held_runs(rows, pair)]
-        held = self._held(pair)
-        if common := Spans(part for span in theirs for part in held.within(span)):
-            self._compare(pair, rows.filter(ids_within(rows, common)), common, tally)
+        fresh = self._stored.fresh(pair, rows)
         if self._archive is None:
             counted = self._counted.setdefault(pair, Spans())
-            held = Spans([*held, *counted])
-            counted.update(theirs)
-        held = Spans([*held, *self._disowned.ids(pair)])
-        fresh = rows_outside(rows, held)
+            fresh = rows_outside(fresh, counted)
+            counted.update(run.span for run in held_runs(rows, pair))
         if fresh.num_rows:
             self._waiting.append(fresh)
-            if sum(part.num_rows for part in self._waiting) >= self._at_once:
+            if sum(part.num_rows for part in self._waiting) >= APPENDED_ROWS:
                 self._write(pair)
 
     def finish(self, pair: str) -> None:
@@ -182,7 +238,12 @@ class TradeMerge:
 
     def tally(self, pair: str) -> Tally:
         """Return the result for ``pair`` so far."""
-        return self._tallies.setdefault(pair, Tally())
+        return self._stored.tally(pair)
+
+    @property
+    def refused(self) -> dict[str, Finding]:
+        """The pairs whose own files cannot be trusted, each with the damaged file."""
+        return self._stored.refused
 
     def _write(self, pair: str) -> None:
         if not self._waiting:
@@ -206,41 +267,6 @@ class TradeMerge:
 
     def _require_room(self, pair: str) -> None:
         _require(self._room, f"{pair}: stopped with {self.tally(pair).added:,} of its trades added")
-
-    def _refuses(self, pair: str) -> bool:
-        """Return whether the stored ids of ``pair`` are unknown; if so, :attr:`refused` has the damaged file."""
-        if pair not in self._trusted and pair not in self.refused:
-            try:
-                self._held(pair)
-            except SET_APART as error:
-                self.refused[pair] = Finding.of(error)
-            else:
-                self._trusted.add(pair)
-        return pair in self.refused
-
-    def _held(self, pair: str) -> Spans:
-        return undisturbed(lambda: self._coverage.spans(pair), f"the files of {pair}")
-
-    def _compare(self, pair: str, theirs: pa.Table, common: Spans, tally: Tally) -> None:
-        ids = theirs["trade_id"].combine_chunks()
-        ours = undisturbed(lambda: self._ours(pair, ids, common), f"the files of {pair}")
-        tally.compared += theirs.num_rows
-        for trade_id, field, one, other in self._differences(ours, theirs):
-            tally.disagreements += 1
-            self._disagreed(Disagreement(pair, trade_id, field, one, other))
-
-    def _ours(self, pair: str, ids: pa.Array, common: Spans) -> pa.Table:
-        """Return our rows with these ids, in order."""
-        found = [
-            rows
-            for facts in self._coverage.files(pair)
-            if any(common.within(run.span) for run in facts.footer.runs)
-            for rows in _rows_of(facts, ids, common)
-        ]
-        ours = pa.concat_tables(found).sort_by("trade_id")
-        if not ours["trade_id"].combine_chunks().equals(ids):
-            raise CorruptFile(f"files of {pair} do not hold the ids that their footers claim: see `recorder verify`")
-        return ours
 
 
 def _opener(file: OpenFile, size: int) -> Batches:

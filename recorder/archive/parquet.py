@@ -44,6 +44,8 @@ FRESH_LEVEL: Final = 1
 """zstd level of appended files: they will be rewritten soon, and the drain should be fast."""
 MERGED_LEVEL: Final = 9
 """zstd level of merged files: 5 % smaller on real trades than level 3, and no one waits for a merge."""
+FINAL_LEVEL: Final = 3
+"""zstd level of large files that will not be merged, and for which a person waits."""
 _FOOTER_BYTES: Final = 65_536
 """Bytes read at the end of a file. They hold any footer except one with thousands of runs or hundreds of row groups."""
 _UNNAMED: Final = "unnamed"
@@ -434,39 +436,102 @@ def _put(content: pa.Buffer, path: Path, disk: Disk, staged_in: Path) -> None:
 
 
 def write_stream(
-    rows: Iterable[pa.Table], columns: pa.Schema, footer: Footer, folder: Path, disk: Disk, *, named: tuple[int, int]
+    rows: Iterable[pa.Table],
+    columns: pa.Schema,
+    footer: Footer,
+    folder: Path,
+    disk: Disk,
+    *,
+    named: tuple[int, int],
+    level: int = MERGED_LEVEL,
+    completed: Callable[[Footer], Footer] = lambda footer: footer,
 ) -> Path:
     """Write merged rows as one new file, named as by :func:`write_new`; its content is synced, its name is not.
 
-    Memory use is bounded by a few row groups.
+    ``completed`` adds to the footer what is known only once all rows have been taken. Memory use is bounded by a few
+    row groups.
     """
-    aside = folder / _UNNAMED
-    with disk.create(aside) as file:
-        sink = _Sink(disk, file)
-        with writer(sink, columns, footer, level=MERGED_LEVEL) as parquet:
-            waiting: list[pa.RecordBatch] = []
-            held = 0
-            for part in rows:
-                waiting.extend(part.to_batches())
-                held += part.num_rows
-                if held >= ROW_GROUP:
-                    joined = pa.Table.from_batches(waiting)
-                    whole = joined.num_rows - joined.num_rows % ROW_GROUP
-                    parquet.write_table(joined.slice(0, whole), row_group_size=ROW_GROUP)
-                    waiting = joined.slice(whole).to_batches()
-                    held -= whole
-            if waiting:
-                parquet.write_table(pa.Table.from_batches(waiting), row_group_size=ROW_GROUP)
-        disk.sync(file)
-    path = folder / new_name(*named, sink.sha256.hexdigest())
-    disk.rename(aside, path)
+    with GrowingFile(folder / _UNNAMED, columns, footer.table, disk, level=level) as file:
+        for part in rows:
+            file.add(part)
+        digest = file.finish(completed(footer))
+    path = folder / new_name(*named, digest)
+    disk.rename(file.path, path)
     return path
+
+
+class GrowingFile:
+    """A new file of a table that is written as its rows come, and whose footer may be known last.
+
+    Its rows have these ``columns``, and at most a row group of them waits in memory. It is a file of the archive only
+    once it is finished and renamed.
+    """
+
+    def __init__(self, path: Path, columns: pa.Schema, table: str, disk: Disk, *, level: int) -> None:
+        """Create the file at ``path``; ``level`` is that of zstd."""
+        self.path = path
+        self.rows = 0
+        self._disk = disk
+        self._waiting: list[pa.RecordBatch] = []
+        self._held = 0
+        self._file = disk.create(path)
+        self._sink = _Sink(disk, self._file)
+        try:
+            self._parquet = _writer(self._sink, columns, table, level)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(self, rows: pa.Table) -> None:
+        """Add rows, in the order of the table. Raises DiskError."""
+        self.rows += rows.num_rows
+        self._waiting.extend(rows.to_batches())
+        self._held += rows.num_rows
+        if self._held >= ROW_GROUP:
+            joined = pa.Table.from_batches(self._waiting)
+            whole = joined.num_rows - joined.num_rows % ROW_GROUP
+            self._parquet.write_table(joined.slice(0, whole), row_group_size=ROW_GROUP)
+            self._waiting = joined.slice(whole).to_batches()
+            self._held -= whole
+
+    def finish(self, footer: Footer) -> str:
+        """Complete the file; its content is synced. Return its SHA-256, in hexadecimal. Raises DiskError."""
+        if self._waiting:
+            self._parquet.write_table(pa.Table.from_batches(self._waiting), row_group_size=ROW_GROUP)
+            self._waiting = []
+        self._parquet.add_key_value_metadata(footer.encode())
+        self._parquet.close()
+        self._disk.sync(self._file)
+        return self._sink.sha256.hexdigest()
+
+    def close(self) -> None:
+        """Close the file, also one that is not finished."""
+        self._waiting = []
+        self._sink.abandoned = True  # pyarrow would write a footer now
+        try:
+            self._parquet.close()
+        finally:
+            self._file.close()
 
 
 def writer(sink: object, columns: pa.Schema, footer: Footer, *, level: int = FRESH_LEVEL) -> pq.ParquetWriter:
     """Open a Parquet writer with the encodings of the table (measured on real rows, DESIGN 9)."""
-    encodings: Mapping[str, Encoding] = entry(footer.table).encodings
-    parquet = pq.ParquetWriter(
+    parquet = _writer(sink, columns, footer.table, level)
+    parquet.add_key_value_metadata(footer.encode())
+    return parquet
+
+
+def _writer(sink: object, columns: pa.Schema, table: str, level: int) -> pq.ParquetWriter:
+    encodings: Mapping[str, Encoding] = entry(table).encodings
+    return pq.ParquetWriter(
         sink,
         columns,
         version="2.6",
@@ -477,8 +542,6 @@ def writer(sink: object, columns: pa.Schema, footer: Footer, *, level: int = FRE
         store_schema=False,
         write_page_checksum=True,  # so that a merge never copies a flipped bit unnoticed
     )
-    parquet.add_key_value_metadata(footer.encode())
-    return parquet
 
 
 def exported(sink: object, columns: pa.Schema) -> pq.ParquetWriter:
@@ -494,8 +557,11 @@ class _Sink:
         self._file = file
         self.sha256 = hashlib.sha256()
         self.closed = False
+        self.abandoned = False
 
     def write(self, content: bytes) -> int:
+        if self.abandoned:
+            return len(content)
         self._disk.write(self._file, content)
         self.sha256.update(content)
         return len(content)

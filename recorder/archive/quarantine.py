@@ -44,6 +44,8 @@ class Reason(StrEnum):
     """The line came after the exchange began to renumber the pair."""
     DISOWNED = "disowned"
     """The line is a row that was archived until the owner disowned its id: see :func:`of_row`."""
+    HISTORY = "history"
+    """The line of a history file is no row of its layout; ``why`` names the file and the line."""
 
 
 class QuarantinedRow(msgspec.Struct, frozen=True):

@@ -28,6 +28,8 @@ REFUSED: Final = (pa.ArrowException, ArithmeticError, TypeError, ValueError)
 TIME = pa.timestamp("us", "UTC")
 PRICE = pa.decimal128(PRECISION, PRICE_SCALE)
 QTY = pa.decimal128(PRECISION, QTY_SCALE)
+PRINTED_QTY = pa.decimal128(38, 18)
+"""Volumes of Kraken's OHLCVT files: sums of binary numbers, printed with up to 17 digits (API.md 16.2)."""
 
 TRADES: Final[pa.Schema] = pa.schema(
     [
@@ -112,6 +114,31 @@ QUOTE_SESSIONS: Final = pa.schema(
         pa.field("last_received", TIME),
         pa.field("ended", TIME),
         pa.field("seen", TIME, nullable=False),
+    ]
+)
+
+BULK_TRADES: Final = pa.schema(
+    [
+        pa.field("time", TIME, nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("price", PRICE, nullable=False),
+        pa.field("qty", QTY, nullable=False),
+        pa.field("member", pa.string(), nullable=False),
+    ]
+)
+
+BULK_OHLC: Final = pa.schema(
+    [
+        pa.field("timeframe", pa.string(), nullable=False),
+        pa.field("time", TIME, nullable=False),
+        pa.field("open", PRICE, nullable=False),
+        pa.field("high", PRICE, nullable=False),
+        pa.field("low", PRICE, nullable=False),
+        pa.field("close", PRICE, nullable=False),
+        pa.field("volume", PRINTED_QTY, nullable=False),
+        pa.field("count", pa.int64(), nullable=False),
+        pa.field("member", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
     ]
 )
 
@@ -260,3 +287,45 @@ def sessions_table(rows: Sequence[SessionPart]) -> pa.Table:
         ],
         schema=QUOTE_SESSIONS,
     )
+
+
+def bulk_trades_table(rows: Sequence[tuple[int, int, Decimal, Decimal, str]]) -> pa.Table:
+    """Return (time in µs, row, price, quantity, member) as columns of :data:`BULK_TRADES`, in the order given.
+
+    Raises pyarrow.ArrowInvalid if a number has more decimals than the schema; nothing is ever rounded.
+    """
+    times_us, numbers, prices, qtys, members = zip(*rows, strict=True) if rows else ([], [], [], [], [])
+    return pa.table(
+        [
+            pa.array(times_us, pa.int64()).cast(TIME),
+            pa.array(numbers, pa.int64()),
+            _exact(prices, PRICE),
+            _exact(qtys, QTY),
+            pa.array(members, pa.string()),
+        ],
+        schema=BULK_TRADES,
+    )
+
+
+def bulk_ohlc_table(rows: Sequence[tuple[str, int, Sequence[Decimal], int, str, int]]) -> pa.Table:
+    """Return (timeframe, start in µs, (open, high, low, close, volume), count, member, row) as :data:`BULK_OHLC`.
+
+    Raises pyarrow.ArrowInvalid if a number has more decimals than the schema; nothing is ever rounded.
+    """
+    timeframes, times_us, numbers, counts, members, places = zip(*rows, strict=True) if rows else ([],) * 6
+    kinds = (PRICE, PRICE, PRICE, PRICE, PRINTED_QTY)
+    return pa.table(
+        [
+            pa.array(timeframes, pa.string()),
+            pa.array(times_us, pa.int64()).cast(TIME),
+            *(_exact([number[at] for number in numbers], kind) for at, kind in enumerate(kinds)),
+            pa.array(counts, pa.int64()),
+            pa.array(members, pa.string()),
+            pa.array(places, pa.int64()),
+        ],
+        schema=BULK_OHLC,
+    )
+
+
+def _exact(numbers: Sequence[Decimal], kind: pa.DataType) -> pa.Array:
+    return pa.array([str(number) for number in numbers], pa.string()).cast(kind)

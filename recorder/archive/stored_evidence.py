@@ -31,6 +31,7 @@ from recorder.core.evidence import (
     Confirmed,
     Dated,
     Disowned,
+    Joined,
     Knowledge,
     NumberingSettled,
     Parked,
@@ -48,7 +49,13 @@ from recorder.lazy_imports import pc
 
 _COLUMNS: Final = ["time", "kind", "pair", "detail"]
 _BATCH: Final = 32_768
-_DATED: Final = (EventKind.DISOWNED, EventKind.RECLAIMED, EventKind.RENUMBERED, EventKind.NUMBERING_SETTLED)
+_DATED: Final = (
+    EventKind.DISOWNED,
+    EventKind.RECLAIMED,
+    EventKind.RENUMBERED,
+    EventKind.NUMBERING_SETTLED,
+    EventKind.JOINED,
+)
 _CERTIFIED: Final = (
     r'^\{"day":"(?P<day>\d{4}-\d\d-\d\d)","revision":[1-9]\d{0,17},"rows":[1-9]\d{0,17},'
     r'"first_id":(?P<first_id>\d{1,18}),"last_id":(?P<last_id>\d{1,18}),"sha256":"[^"\\]*"\}$'
@@ -161,7 +168,7 @@ class StoredEvidence:
                 self._confirmed.setdefault(pair, set()).add(claim)
             case Promised(pair) | Anchored(pair) as claim:
                 self._promises.setdefault(pair, set()).add(claim)
-            case Disowned(pair) | Reclaimed(pair) | Renumbered(pair) | NumberingSettled(pair) as claim:
+            case Disowned(pair) | Reclaimed(pair) | Renumbered(pair) | NumberingSettled(pair) | Joined(pair) as claim:
                 self._disownings.setdefault(pair, set()).add(claim)
             case never:
                 assert_never(never)

@@ -91,7 +91,7 @@ class TradeArchive:
             held = Spans(run.span for file in files for run in file.footer.runs)
             held.update(self.claimed.ids(pair))
             promise = self.promise_of(pair, files)
-            for year, part in _tables_by_year(rows_outside(rows, held)):
+            for year, part in tables_by_year(rows_outside(rows, held)):
                 for start in range(0, part.num_rows, MAX_ROWS):
                     written = self._write_table(pair, year, part.slice(start, MAX_ROWS), promise)
                     added.update(run.span for run in written.runs)
@@ -192,7 +192,7 @@ def _by_year(trades: Sequence[Trade]) -> list[tuple[int, Sequence[Trade]]]:
     return [(year, years[year]) for year in sorted(years)]
 
 
-def _tables_by_year(rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+def tables_by_year(rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
     """Split rows by the UTC year of their time, keeping their order."""
     if not rows.num_rows:
         return

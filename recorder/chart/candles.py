@@ -43,17 +43,18 @@ class Bar(NamedTuple):
     trades: int
 
 
-Kind = Literal["missing", "repaired", "before", "after", "outside"]
+Kind = Literal["missing", "repaired", "before", "after", "outside", "imported", "published"]
 """What a span of time is. ``missing``: trades within the recording are not stored. ``repaired``: they were missed, and
 fetched later. ``before`` and ``after`` the recording nothing is known, which is no gap. ``outside``: the chart has not
-asked.
+asked. ``imported``: its bars are from trades without ids, of history files; ``published``: from candles of such files.
 """
 
 
 class Band(NamedTuple):
     """A span of time, in µs since 1970 UTC, None for an open end; ``missing`` ids, None where their number is unknown.
 
-    Unless it is ``repaired``, the bars of both its ends are not complete, nor are those between.
+    Unless it is ``repaired``, ``imported`` or ``published``, the bars of both its ends are not complete, nor are those
+    between.
     """
 
     kind: Kind

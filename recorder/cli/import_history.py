@@ -6,11 +6,9 @@ import asyncio
 import contextlib
 import functools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -18,13 +16,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, 
 from recorder import config
 from recorder import disk as rim
 from recorder.archive import open_archive
-from recorder.archive.compaction import compact
-from recorder.archive.coverage import Coverage
-from recorder.archive.datasets import EVENTS, Branch
-from recorder.archive.event_rows import event
+from recorder.archive.imported_files import Prefer
 from recorder.archive.layout import Layout
+from recorder.archive.load_ledger import DAMAGE
 from recorder.archive.quarantine import Quarantine
-from recorder.archive.segment_tables import Segments
 from recorder.archive.trades import TradeArchive
 from recorder.cli import import_report
 from recorder.cli.import_report import Apart
@@ -34,16 +29,15 @@ from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.collectors import listing
 from recorder.config import Config
-from recorder.core.event_kinds import EventKind
 from recorder.core.throttling import Pace
-from recorder.core.trade_ids import Spans
 from recorder.disk import Disk
-from recorder.errors import ExchangeError, RecorderError, UnsoundFile, UsageError
+from recorder.errors import ExchangeError, UnreadableFile, UsageError
+from recorder.history import join as between
 from recorder.history import listed_names
-from recorder.history.contents import Contents, Entry, look_inside
+from recorder.history.contents import Contents, look_inside
+from recorder.history.job import ImportJob
 from recorder.history.listed_names import ListedNames
 from recorder.history.members import Member, find
-from recorder.history.trade_import import MemberResult, TradeImport
 from recorder.kraken.history_files import NameBook, names_said
 from recorder.net.http import Http, client_session, proxy_for
 from recorder.net.rate_limit import SharedRateLimit
@@ -65,6 +59,13 @@ def import_history(
             "--as", metavar="NAME=PAIR", help="The pair of a file name that no listing knows: XBTUSD=BTC/USD."
         ),
     ] = None,
+    prefer: Annotated[
+        Prefer | None,
+        typer.Option(help="Where days or candles without ids differ: keep the held ones, or take the new."),
+    ] = None,
+    join: Annotated[
+        bool, typer.Option("--join", help="Make what is missing from the imported trades on gaps, to be fetched.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is inside.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object with all of it.")] = False,
     data: Annotated[Path | None, typer.Option(help="The archive's folder, instead of archive.path.")] = None,
@@ -72,12 +73,13 @@ def import_history(
         Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
     ] = None,
 ) -> None:
-    """Add Kraken's quarterly files of trades to the archive: each trade exactly once, beside a recorder if need be.
+    """Add Kraken's history files to the archive: each row exactly once, beside a recorder if need be.
 
-    It says what is inside before it reads, and unpacks nothing. Rows that are stored already are compared and never
-    overwritten. What lies between imported trades and recorded ones is history: it is not fetched unless you ask for
-    it. Files of the older layout without ids, and candles, are listed and left out. Exit code 1 if rows differ, or a
-    file is refused. It can be stopped at any time: the next call goes on.
+    It says what is inside before it reads, and unpacks nothing. Trades with ids become trades like all others; those
+    without ids, and candles, have tables of their own, bulk_trades and bulk_ohlc. Rows that are stored already are
+    compared and not overwritten, unless --prefer new asks for it. What lies between imported trades and recorded ones
+    is history: it is not fetched unless you ask for it, with --join. Exit code 1 if rows differ, or a file is refused.
+    It can be stopped at any time: the next call goes on, and skips what is done.
     """
     settings = config.load(config_file)
     layout = Layout((data or settings.archive.path).resolve())
@@ -86,27 +88,17 @@ def import_history(
     inside.keep(pair or ())
     if not as_json:
         import_report.print_inside(inside)
-    wanted = [one for one in inside.members if one.has_ids]
-    if dry_run or not wanted:
-        _finish(inside, {}, [], as_json=as_json, dry_run=dry_run)
+    if dry_run or not inside.members:
+        _finish(inside, None, [], as_json=as_json, dry_run=dry_run)
         return
     process_setup.as_owner(layout.data)
     process_setup.prepare()
-    results: dict[str, MemberResult] = {}
-
-    def kept() -> str:
-        return (
-            f"{counted(sum(one.added for one in results.values()), 'trade')} of whole files added, and what was "
-            "written of the last one; call it again to go on"
-        )
-
     in_use = f"another import into {layout.data} is under way: wait for its end"
-    with (
-        on_interrupt(kept),
-        open_archive.opened(layout, Disk(), alone=layout.locks / "import.lock", in_use=in_use) as archive,
-    ):
-        _import(archive, wanted, inside, results)
-        _finish(inside, results, _apart(archive.coverage, _pairs(wanted, results)), as_json=as_json, dry_run=dry_run)
+    with open_archive.opened(layout, Disk(), alone=layout.locks / "import.lock", in_use=in_use) as archive:
+        job = ImportJob(archive, room=functools.partial(rim.room, layout.data), prefer=prefer)
+        with on_interrupt(functools.partial(_kept, job)):
+            _import(job, inside)
+            _finish(inside, job, _apart(archive, job, join=join), as_json=as_json, dry_run=dry_run)
 
 
 def _names(settings: Config, layout: Layout, members: Sequence[Member], said: Sequence[str]) -> NameBook:
@@ -139,66 +131,33 @@ async def _listed(settings: Config, layout: Layout) -> ListedNames:
     return listed_names.of(one for listed in reading.listings for one in listed.entries)
 
 
-def _import(archive: TradeArchive, wanted: Sequence[Entry], inside: Contents, results: dict[str, MemberResult]) -> None:
-    job = TradeImport(archive.layout, archive, room=functools.partial(rim.room, archive.layout.data))
-    segments = Segments(archive.layout, archive.disk, staging=archive.staging)
-    total = sum(one.member.size for one in wanted)
-    with _bar() as bar:
-        task = bar.add_task("", total=total)
-        for one in wanted:
+def _import(job: ImportJob, inside: Contents) -> None:
+    with _bar() as bar, contextlib.ExitStack() as at_end:
+        at_end.callback(job.note)
+        task = bar.add_task("", total=sum(one.member.size for one in inside.members))
+        for one in inside.members:
             bar.update(task, description=one.pair)
             try:
-                result = job.member(one.member, one.pair, one.detected, functools.partial(bar.advance, task))
-            except RecorderError as error:
-                if not isinstance(error, UsageError | UnsoundFile):
+                job.member(one, functools.partial(bar.advance, task))
+            except (UsageError, *DAMAGE) as error:
+                if isinstance(error, UnreadableFile) and not error.of_itself:  # the disk is at fault, not a file
                     raise
                 inside.refused.append((str(one.member), str(error)))
-                continue
-            results[str(one.member)] = result
-            now_us = SystemClock().wall_ns() // 1000
-            noted = event(now_us, EventKind.IMPORTED, one.pair, **_detail(one, result))
-            segments.add(Branch(EVENTS), EVENTS.build([noted]), segment=None)
-        for pair in _pairs(wanted, results):
-            bar.update(task, description=f"{pair}: merging files")
-            _tidy(archive, pair)
+        job.tidy(lambda pair: bar.update(task, description=f"{pair}: merging files"))
 
 
-def _tidy(archive: TradeArchive, pair: str) -> None:
-    """Merge the files that were written, as far as that is worthwhile."""
-    now_s = SystemClock().wall_ns() / 1e9
-    today = datetime.fromtimestamp(now_s, UTC).date()
-    while compact(archive, pair, today=today, now_s=now_s) is not None:
-        pass
+def _kept(job: ImportJob) -> str:
+    added = sum(one.added for one in job.results.values())
+    return f"{counted(added, 'trade')} of whole files added, and part of the last one; call it again to go on"
 
 
-def _detail(one: Entry, result: MemberResult) -> dict[str, Any]:
-    """Return the detail of the event ``imported``."""
-    counts = {name: getattr(result, name) for name in ("rows", "added", "compared", "first_id", "last_id")}
-    return {
-        "file": one.member.file.name,
-        "member": one.member.path or one.member.file.name,
-        "bytes": one.member.size,
-        **counts,
-        "time_digits": result.time_digits,
-        "odd_lines": asdict(result.odd),
-        "differing": asdict(result.differing),
-        "times_apart": {**asdict(result.apart), "most_us": result.most_apart_us},
-    }
-
-
-def _pairs(wanted: Sequence[Entry], results: Mapping[str, MemberResult]) -> list[str]:
-    """Return the pairs of which a member was imported: the files of others may not be sound."""
-    return list(dict.fromkeys(one.pair for one in wanted if str(one.member) in results))
-
-
-def _apart(coverage: Coverage, pairs: Sequence[str]) -> list[Apart]:
-    found = []
-    for pair in pairs:
-        held: Spans = rim.undisturbed(functools.partial(coverage.spans, pair), f"the files of {pair}")
-        if held.first is not None and held.last is not None:
-            ids = held.last - held.first + 1 - held.count()
-            found += [Apart(pair, ids)] if ids else []
-    return found
+def _apart(archive: TradeArchive, job: ImportJob, *, join: bool) -> list[Apart]:
+    """Return what lies between imported trades and others; with ``join``, after making gaps of it."""
+    first_ids = job.first_ids()
+    ledger = between.read(archive, list(first_ids))
+    joined = between.join(archive, ledger, first_ids, SystemClock().wall_ns() // 1000) if join else {}
+    found = [Apart(pair, sum(len(gap.span) for gap in ledger.of(pair).history_gaps())) for pair in first_ids]
+    return [one for one in (*found, *(Apart(pair, ids, joined=True) for pair, ids in joined.items())) if one.ids]
 
 
 @contextlib.contextmanager
@@ -215,18 +174,12 @@ def _bar() -> Iterator[Progress]:
         yield bar
 
 
-def _finish(
-    inside: Contents,
-    results: Mapping[str, MemberResult],
-    apart: Sequence[Apart],
-    *,
-    as_json: bool,
-    dry_run: bool,
-) -> None:
+def _finish(inside: Contents, job: ImportJob | None, apart: Sequence[Apart], *, as_json: bool, dry_run: bool) -> None:
     """Print the results. Raises typer.Exit with code 1 if rows differ, or a file was refused."""
+    results, earlier = ({}, {}) if job is None else (job.results, job.earlier)
     if as_json:
-        import_report.print_json(inside, results, apart, dry_run=dry_run)
+        import_report.print_json(inside, results, earlier, apart, dry_run=dry_run)
     else:
-        import_report.print_results(inside, results, apart)
-    if inside.refused or any(one.differing.count or one.apart.count for one in results.values()):
+        import_report.print_results(inside, results, earlier, apart)
+    if inside.refused or any(kind.count for one in results.values() for _, kind in one.problems):
         raise typer.Exit(1)

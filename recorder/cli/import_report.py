@@ -14,21 +14,23 @@ from recorder.archive.event_rows import iso
 from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import counted
 from recorder.history.contents import Contents, Entry
-from recorder.history.trade_import import Examples, MemberResult
+from recorder.history.finished import Note
+from recorder.history.results import Examples, MemberResult
 from recorder.kraken import rest_api
 from recorder.kraken.history_files import TIMEFRAMES
 
-ROWS_PER_S: Final = 600_000
+ROWS_PER_S: Final = 1_000_000
 """Rows that are read and stored in a second, for the estimate of the time (measured, docs/operations.md)."""
 _MINUTE_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """Ids of a pair that are missing between imported trades and the others."""
+    """Ids of a pair that are missing between imported trades and the others; gaps now, if they were ``joined``."""
 
     pair: str
     ids: int
+    joined: bool = False
 
     @property
     def requests(self) -> int:
@@ -46,39 +48,49 @@ def print_inside(inside: Contents) -> None:
         begins = "" if one.begins_us is None else iso(one.begins_us)[: len("2025-11-10")]
         table.add_row(text(pair), one.layout, begins, f"{one.rows:,}", text(str(one.member)))
     Screen().print_table(table)
-    rows = sum(one.rows for one in inside.members if one.has_ids)
-    left = sum(1 for one in inside.members if not one.has_ids)
+    rows = sum(one.rows for one in inside.members)
     minutes = max(1, round(rows / ROWS_PER_S / _MINUTE_S))
-    echo(f"about {rows:,} trades with ids to import: some {counted(minutes, 'minute')}")
-    if left:
-        echo(f"{counted(left, 'file')} of trades without ids, or of candles: this release does not import them")
+    echo(f"about {rows:,} rows to import: some {counted(minutes, 'minute')}")
     for name, why in inside.left:
         echo(f"{name} is left out: {why}")
 
 
-def print_results(inside: Contents, results: Mapping[str, MemberResult], apart: Sequence[Apart]) -> None:
+def print_results(
+    inside: Contents, results: Mapping[Entry, MemberResult], earlier: Mapping[Entry, Note], apart: Sequence[Apart]
+) -> None:
     """Print what became of each member."""
     if results:
-        _print_counts([one for one in inside.members if str(one.member) in results], results)
-    for name, result in results.items():
-        for kind, examples in (("differs", result.differing), ("time", result.apart), ("odd line", result.odd)):
-            _print_examples(f"{name}: {kind}", examples)
-    for gap in apart:
-        echo(
-            f"{gap.pair}: {gap.ids:,} ids are not stored between imported and other trades; they are history, and only "
-            f"fetched if you ask: {gap.requests:,} requests by `recorder backfill` or `trades.backfill_from`"
-        )
+        _print_counts(results)
+    for one, result in results.items():
+        for kind, examples in (*result.problems, ("odd line", result.odd)):
+            _print_examples(f"{one.member}: {kind}", examples)
+    if earlier:
+        echo(f"{counted(len(earlier), 'file')} skipped, since imported before and still stored whole")
+    for between in apart:
+        _print_apart(between)
     for name, why in inside.refused:
         Screen().print(text(f"{name} was refused: {why}", "red"), soft_wrap=True)
 
 
-def _print_counts(entries: Sequence[Entry], results: Mapping[str, MemberResult]) -> None:
+def _print_apart(between: Apart) -> None:
+    ids, requests = counted(between.ids, "id"), counted(between.requests, "request")
+    if between.joined:
+        echo(
+            f"{between.pair}: {ids} between imported and other trades became gaps, which a recorder fetches: {requests}"
+        )
+        return
+    echo(
+        f"{between.pair}: {ids} between imported and other trades are not stored; they are history, and only fetched "
+        f"if you ask, by --join, `recorder backfill` or `trades.backfill_from`: {requests}"
+    )
+
+
+def _print_counts(results: Mapping[Entry, MemberResult]) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for heading in ("pair", "rows", "added", "stored before", "differ", "odd lines", "file"):
         table.add_column(heading, justify="left" if heading in {"pair", "file"} else "right", no_wrap=True)
-    for one in entries:
-        result = results[str(one.member)]
-        differ, odd = result.differing.count + result.apart.count, result.odd.count
+    for one, result in results.items():
+        differ, odd = sum(kind.count for _, kind in result.problems), result.odd.count
         table.add_row(
             text(one.pair),
             *(f"{count:,}" for count in (result.rows, result.added, result.compared)),
@@ -96,7 +108,14 @@ def _print_examples(what: str, examples: Examples) -> None:
         echo(f"{what}: and {examples.count - len(examples.first):,} more")
 
 
-def print_json(inside: Contents, results: Mapping[str, MemberResult], apart: Sequence[Apart], *, dry_run: bool) -> None:
+def print_json(
+    inside: Contents,
+    results: Mapping[Entry, MemberResult],
+    earlier: Mapping[Entry, Note],
+    apart: Sequence[Apart],
+    *,
+    dry_run: bool,
+) -> None:
     """Print all of it as one JSON object."""
     members = [
         {
@@ -109,7 +128,8 @@ def print_json(inside: Contents, results: Mapping[str, MemberResult], apart: Seq
             "bytes": one.member.size,
             "rows_about": one.rows,
             "begins": None if one.begins_us is None else iso(one.begins_us),
-            "result": asdict(results[str(one.member)]) if str(one.member) in results else None,
+            "result": asdict(results[one]) if one in results else None,
+            "imported_before": iso(earlier[one].time_us) if one in earlier else None,
         }
         for one in inside.members
     ]
@@ -118,6 +138,8 @@ def print_json(inside: Contents, results: Mapping[str, MemberResult], apart: Seq
         "members": members,
         "left_out": [{"file": name, "reason": why} for name, why in inside.left],
         "refused": [{"file": name, "reason": why} for name, why in inside.refused],
-        "not_stored_between": [{"pair": one.pair, "ids": one.ids, "requests": one.requests} for one in apart],
+        "not_stored_between": [
+            {"pair": one.pair, "ids": one.ids, "requests": one.requests, "joined": one.joined} for one in apart
+        ],
     }
     echo(json.dumps(report, indent=2, ensure_ascii=False))

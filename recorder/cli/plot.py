@@ -51,6 +51,9 @@ def plot(
     ] = None,
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
     live: LiveOption = False,
+    bulk: Annotated[
+        bool, typer.Option("--bulk", help="Count in history files where trades are not whole, shaded by source.")
+    ] = False,
     width: Annotated[
         int, typer.Option(min=200, max=10_000, help="Length of the axis of time in pixels, of a still picture.")
     ] = plots.WIDTH,
@@ -60,14 +63,14 @@ def plot(
     A file that ends in .html is a page, of candles to zoom and pan in; .png and .svg are still pictures.
     """
     paths = out or [Path("-".join([what, *(name.replace("/", "-") for name in pairs or ())]) + ".html")]
-    _check(what, timeframe, paths)
+    _check(what, timeframe, paths, bulk=bulk)
     with echo_warnings(), connect(data, live=live) as archive, interruptible(archive):
         if what is not What.SPREAD and not live and not archive.sql("FROM coverage LIMIT 1", to="arrow").num_rows:
             raise UsageError("no trade is archived yet; --live counts in those that are only in the journal")
-        if pairs and what is not What.SPREAD:
+        if pairs and what is not What.SPREAD and not bulk:
             pairs = stored_pairs(pairs, archive.pairs(), Layout(data))
-        chart = _drawn(archive, what, pairs, timeframe or "1m", start, stop, width=width)
-        if what in {What.CANDLES, What.VOLUME}:  # the others show what is not recorded
+        chart = _drawn(archive, what, pairs, timeframe or "1m", start, stop, width=width, bulk=bulk)
+        if what in {What.CANDLES, What.VOLUME} and not bulk:  # the others show what is not recorded
             report_late_beginnings(archive, pairs or archive.pairs(), arguments.moment("--from", start))
         for path in paths:
             plots.save(chart, path)
@@ -75,12 +78,14 @@ def plot(
         echo(path)
 
 
-def _check(what: What, timeframe: str | None, paths: list[Path]) -> None:
+def _check(what: What, timeframe: str | None, paths: list[Path], *, bulk: bool) -> None:
     for path in paths:
         plots.check(path)
         output.check_folder(path)
     if what not in {What.CANDLES, What.SPREAD} and timeframe is not None:
         raise UsageError(f"--timeframe is for candles and spreads; {what} goes by days")
+    if bulk and what is not What.CANDLES:
+        raise UsageError(f"--bulk is for candles, and {what} needs trades with ids")
 
 
 def _drawn(
@@ -90,11 +95,12 @@ def _drawn(
     timeframe: str,
     *limits: str | None,
     width: int,
+    bulk: bool,
 ) -> plots.Chart:
     """Return the chart of a range, whose ``limits`` are its start and stop."""
     match what:
         case What.CANDLES:
-            return plots.candles(archive, _one(what, pairs), timeframe, *limits, width=width)
+            return plots.candles(archive, _one(what, pairs), timeframe, *limits, width=width, bulk=bulk)
         case What.SPREAD:
             return plots.spread(archive, _one(what, pairs), timeframe, *limits, width=width)
         case What.COVERAGE:

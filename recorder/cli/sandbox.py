@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -19,7 +20,9 @@ from recorder.cli import INTERRUPTED
 from recorder.cli.screen import echo
 from recorder.clock import SystemClock
 from recorder.errors import UsageError
+from recorder.sandbox import history_files as history_zips
 from recorder.sandbox.fault_schedule import NAMES, parse_act
+from recorder.sandbox.history_files import Defect
 from recorder.sandbox.market import CHARACTERS, Market, others_trading
 from recorder.sandbox.market_protocol import MarketProtocol
 from recorder.sandbox.pairs import some
@@ -55,6 +58,13 @@ def sandbox(
     ] = False,
     reject: Annotated[list[str] | None, typer.Option(help="Refuse subscriptions to this pair.")] = None,
     speed: Annotated[float, typer.Option(min=0, help="Speed of recorded sessions; 0 plays all at once.")] = 1.0,
+    history_files: Annotated[
+        Path | None,
+        typer.Option(help="Write the trades before the start into this folder, as Kraken's history files."),
+    ] = None,
+    history_defect: Annotated[
+        list[Defect] | None, typer.Option(help="What is wrong with the history files; may be repeated.")
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,6 +92,8 @@ def sandbox(
         market = Market(
             start_ns=clock.wall_ns(), seed=seed, rate=rate, history=history, characters=characters, listed=listed
         )
+    if history_files is not None:
+        _write_history(market, history_files, history_defect or (), quiet=as_json)
     private = None if account is None else _account(account, seed, clock.wall_ns())
     script = [parse_act(text) for text in fault or ()]
     exchange = Sandbox(market, clock=clock, truth=truth, script=script, seed=seed, private=private)
@@ -92,6 +104,14 @@ def sandbox(
     stopped_by = asyncio.run(_serve(exchange, host=host, port=port, as_json=as_json))
     if stopped_by == signal.SIGINT:
         raise typer.Exit(INTERRUPTED)
+
+
+def _write_history(market: MarketProtocol, folder: Path, defects: Sequence[Defect], *, quiet: bool) -> None:
+    """Write the history files of a market, and list them."""
+    written = history_zips.write(market.tapes, folder, defects=defects)
+    if not quiet:
+        for path in written:
+            echo(f"History    {path}")
 
 
 def _account(key_file: Path, seed: int, now_ns: int) -> PrivateRest:

@@ -36,6 +36,8 @@ class EventKind(StrEnum):
     """Ids that were missing are stored, or known to be void."""
     IMPORTED = "imported"
     """A member of Kraken's history files was imported."""
+    JOINED = "joined"
+    """What lies between imported and recorded trades is wanted: it is missing, and fetched."""
     VOID = "void"
     """The exchange itself does not have some ids."""
     UNREADABLE = "unreadable"

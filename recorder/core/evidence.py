@@ -77,6 +77,17 @@ class NumberingSettled(msgspec.Struct, frozen=True):
     anew: bool
 
 
+class Joined(msgspec.Struct, frozen=True):
+    """What is missing of ``pair`` above ``after_id`` is missing even where only imported trades are below it.
+
+    The owner of the archive wants it since ``time_us`` (µs since 1970 UTC). Of several the lowest id counts.
+    """
+
+    pair: str
+    after_id: int
+    time_us: int
+
+
 class Confirmed(msgspec.Struct, frozen=True):
     """Until ``until_us`` (µs since 1970 UTC) no trade of ``pair`` came after ``last_id``; 0: none at all came."""
 
@@ -131,8 +142,8 @@ class Parked(msgspec.Struct, frozen=True):
     span: Span
 
 
-Dated = Disowned | Reclaimed | Renumbered | NumberingSettled
-"""Claims that a later one overrides, by ``time_us``."""
+Dated = Disowned | Reclaimed | Renumbered | NumberingSettled | Joined
+"""Claims with a time of their own, ``time_us``, because a later one may override them."""
 Knowledge = Certified | Void | Unreadable | Dated | Confirmed | Promised | Anchored | Parked
 
 
@@ -211,6 +222,17 @@ def renumbered(claims: Iterable[Dated]) -> Renumbered | None:
     return found
 
 
+def joined_after(claims: Iterable[Dated]) -> int | None:
+    """Return the id above which all missing ids are wanted, from all claims about a pair, in any order; None for none.
+
+    Numbers from before the exchange began to count anew do not count.
+    """
+    claims = list(claims)
+    begun = begun_us(claims)
+    joined = [one for one in claims if isinstance(one, Joined)]
+    return min((one.after_id for one in joined if begun is None or one.time_us > begun), default=None)
+
+
 def begun_us(claims: Iterable[Dated]) -> int | None:
     """Return the time (µs since 1970 UTC) up to which all records of a pair are discarded; None: none are."""
     return max((one.time_us for one in claims if isinstance(one, NumberingSettled) and one.anew), default=None)
@@ -243,6 +265,11 @@ class _SettledDetail(msgspec.Struct):
     anew: bool
 
 
+class _JoinedDetail(msgspec.Struct):
+    after_id: _Id
+    time_us: _Moment
+
+
 class _ConfirmedDetail(msgspec.Struct):
     last_id: _Id
     until_us: _Moment
@@ -270,6 +297,7 @@ _disowned = msgspec.json.Decoder(_DisownedDetail).decode
 _reclaimed = msgspec.json.Decoder(_ReclaimedDetail).decode
 _renumbered = msgspec.json.Decoder(_RenumberedDetail).decode
 _settled = msgspec.json.Decoder(_SettledDetail).decode
+_joined = msgspec.json.Decoder(_JoinedDetail).decode
 _confirmed = msgspec.json.Decoder(_ConfirmedDetail).decode
 _certified = msgspec.json.Decoder(_CertifiedDetail).decode
 _promised = msgspec.json.Decoder(_PromisedDetail).decode
@@ -319,6 +347,11 @@ def _read_settled(pair: str, detail: str) -> NumberingSettled:
     return NumberingSettled(pair, read.time_us, read.anew)
 
 
+def _read_joined(pair: str, detail: str) -> Joined:
+    read = _joined(detail)
+    return Joined(pair, read.after_id, read.time_us)
+
+
 def _read_confirmed(pair: str, detail: str) -> Confirmed:
     read = _confirmed(detail)
     return Confirmed(pair, read.last_id, read.until_us)
@@ -341,6 +374,7 @@ _READERS: Final[dict[str, Callable[[str, str], Knowledge]]] = {
     EventKind.CERTIFIED: _read_certified,
     EventKind.RENUMBERED: _read_renumbered,
     EventKind.NUMBERING_SETTLED: _read_settled,
+    EventKind.JOINED: _read_joined,
     EventKind.CONFIRMED: _read_confirmed,
     EventKind.PROMISED: _read_promised,
     EventKind.ANCHORED: _read_anchored,
@@ -354,6 +388,7 @@ _KIND_OF: Final[dict[type[Knowledge], EventKind]] = {
     Certified: EventKind.CERTIFIED,
     Renumbered: EventKind.RENUMBERED,
     NumberingSettled: EventKind.NUMBERING_SETTLED,
+    Joined: EventKind.JOINED,
     Confirmed: EventKind.CONFIRMED,
     Promised: EventKind.PROMISED,
     Anchored: EventKind.ANCHORED,
@@ -380,10 +415,8 @@ def detail(known: Knowledge) -> dict[str, Any]:
         case Certified(_, day, revision, rows, first_id, last_id, sha256):
             detail = {"day": day.isoformat(), "revision": revision, "rows": rows}
             detail |= {"first_id": first_id, "last_id": last_id, "sha256": sha256}
-        case Confirmed(_, last_id, until_us):
-            detail = {"last_id": last_id, "until_us": until_us}
-        case Promised(_, time_us):
-            detail = {"time_us": time_us}
+        case Joined() | Confirmed() | Promised():
+            detail = {name: getattr(known, name) for name in known.__struct_fields__ if name != "pair"}
         case Anchored(_, time_us, after_id, assumed):
             detail = {"time_us": time_us, "after_id": after_id, "assumed": assumed}
         case never:

@@ -131,12 +131,20 @@ def open_gaps(
     return sorted([*gaps, *beyond], key=_span) if beyond else gaps
 
 
-def wanted(gaps: Iterable[Gap], stored: Spans, imported: Spans, promise: Promise | None, certified: Spans) -> list[Gap]:
+def wanted(
+    gaps: Iterable[Gap],
+    stored: Spans,
+    imported: Spans,
+    promise: Promise | None,
+    certified: Spans,
+    *,
+    joined_after: int | None = None,
+) -> list[Gap]:
     """Return the gaps without what only opened because rows were ``imported`` from history files.
 
     An import adds ids far below the others, and all between would be missing: a hundred million that nobody asked for.
     So of the gaps in ``stored`` ids those count that would be there without the import: between ids that the exchange
-    sent, above the anchor of the promise, or once ``certified``.
+    sent, above the anchor of the promise, above the id that the owner ``joined_after``, or once ``certified``.
     """
     if not imported:
         return list(gaps)
@@ -144,7 +152,8 @@ def wanted(gaps: Iterable[Gap], stored: Spans, imported: Spans, promise: Promise
     kept: list[Gap] = []
     for gap in gaps:
         between = sent.first is not None and sent.last is not None and sent.first < gap.span.first < sent.last
-        if between or _is_promised(gap, promise):
+        joined = joined_after is not None and gap.span.first > joined_after
+        if between or joined or _is_promised(gap, promise):
             kept.append(gap)
         else:
             kept += (structs.replace(gap, span=part) for part in certified.within(gap.span))

@@ -22,6 +22,7 @@ from recorder.core.evidence import (
     Confirmed,
     Dated,
     Disowned,
+    Joined,
     Knowledge,
     NumberingSettled,
     Parked,
@@ -131,7 +132,7 @@ class PairLedger:
             case Unreadable(_, span):
                 self.unreadable.update(self.spans.missing(span))
                 self._gaps = None
-            case Disowned() | Reclaimed() | Renumbered() | NumberingSettled():
+            case Disowned() | Reclaimed() | Renumbered() | NumberingSettled() | Joined():
                 self._disownings.add(known)
                 self._disowned = self._gaps = None
             case Certified():
@@ -172,6 +173,11 @@ class PairLedger:
         return frozenset(self._disownings)
 
     @property
+    def joined_after(self) -> int | None:
+        """The id above which all that is missing is wanted, whatever is below it; None: there is none."""
+        return evidence.joined_after(self._disownings) if self._disownings else None
+
+    @property
     def promised(self) -> frozenset[Promised | Anchored]:
         """All records of the promise."""
         return frozenset(self._promises)
@@ -201,10 +207,18 @@ class PairLedger:
             runs, absent = self.runs(), self.absent().ids()
             certified = self.memory.every()
             gaps = open_gaps(self.pair, runs, absent, self.promise, certified)
-            self._gaps = tuple(wanted(gaps, self.spans, self.imported, self.promise, certified))
+            joined = self.joined_after
+            gaps = wanted(gaps, self.spans, self.imported, self.promise, certified, joined_after=joined)
+            self._gaps = tuple(gaps)
             self._far_gaps = tuple(filter(is_far_gap, self._gaps))
             self._given_up = self.memory.given_up(runs, absent)
         return self._gaps
+
+    def history_gaps(self) -> list[Gap]:
+        """Return the ids that are missing only beside imported ones, so that they are history; lowest first."""
+        wanted_ids = Spans(gap.span for gap in self.gaps())
+        between = open_gaps(self.pair, self.runs(), self.absent().ids(), self.promise, self.memory.every())
+        return [structs.replace(gap, span=part) for gap in between for part in wanted_ids.missing(gap.span)]
 
     def unreadable_gaps(self) -> list[Gap]:
         """Return the unreadable ids that are wanted, lowest first, each with the times of the trades next to it."""
@@ -254,8 +268,11 @@ class PairLedger:
         return None if last_id is None else (last_id, self._times_us[last_id])
 
     def first_sent(self) -> int | None:
-        """Return the lowest id of the ids that the exchange sent and of imported ones that join them; None for none."""
-        return self._sent()[0]
+        """Return the lowest id that the exchange sent, or of imported ones that join such ids; None if it sent none."""
+        first, after_id = self._sent()[0], self.joined_after
+        if first is None or after_id is None:
+            return first
+        return min(first, *(span.first for span in self.spans if span.last > after_id))
 
     def _sent(self) -> tuple[int | None, int | None]:
         """Return the ends of the lowest and the highest span with an id that the exchange sent, or that is promised.

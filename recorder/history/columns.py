@@ -7,6 +7,7 @@ judges. The rows are the same as if it had judged every line.
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -35,38 +36,53 @@ _COLUMNS: Final = {
     "seconds": _SECONDS,
     "side": _WORD,
     "ord_type": _WORD,
-    "misc": _WORD,
+    "misc": pa.string(),
     "trade_id": _ID,
 }
 _NS_PER_US: Final = 1_000
+_LINE: Final = re.compile(rb"[^\r\n]+")
+
+
+class OddText(NamedTuple):
+    """A line that is no row: where it begins in its block, its bytes without their end, and why."""
+
+    at: int
+    line: bytes
+    why: str
 
 
 class Block(NamedTuple):
-    """The rows of some lines, in their order, with the columns of trades; and the lines that are no rows, with why."""
+    """The rows of some lines, in their order, with the columns of trades; and the lines that are no rows."""
 
     rows: pa.Table
-    odd: list[tuple[str, str]]
+    odd: list[OddText]
 
 
-def read_trades(lines: bytes, pair: str) -> Block:
-    """Read whole lines of the layout ``TRADES`` without a header."""
+def read_trades(lines: bytes, pair: str, at: int = 0) -> Block:
+    """Read whole lines of the layout ``TRADES`` without a header, which begin ``at`` this byte of their block."""
     rows = _rows(lines)
     if rows is not None:
         return Block(rows, [])
     cut = lines.find(b"\n", len(lines) // 2) + 1
     if len(lines) <= ONE_BY_ONE or not 0 < cut < len(lines):
-        return _one_by_one(lines, pair)
-    first, second = read_trades(lines[:cut], pair), read_trades(lines[cut:], pair)
+        return _one_by_one(lines, pair, at)
+    first, second = read_trades(lines[:cut], pair, at), read_trades(lines[cut:], pair, at + cut)
     return Block(pa.concat_tables([first.rows, second.rows]), first.odd + second.odd)
 
 
-def _one_by_one(lines: bytes, pair: str) -> Block:
-    rows, odd = list[Trade](), list[tuple[str, str]]()
-    for line in text_lines(lines):
+def first_line_end(text: bytes) -> int:
+    """Return where the first line that is not empty ends."""
+    found = _LINE.search(text)
+    return 0 if found is None else found.end()
+
+
+def _one_by_one(lines: bytes, pair: str, at: int) -> Block:
+    rows, odd = list[Trade](), list[OddText]()
+    for found in _LINE.finditer(lines):
         try:
-            rows.append(trade_of(line, pair))
+            rows.extend(trade_of(line, pair) for line in text_lines(found[0]))
         except OddLine as error:
-            odd.append((line, str(error)))
+            odd.append(OddText(at + found.start(), found[0], str(error)))
     return Block(trades_table(rows), odd)
 
 
@@ -102,7 +118,7 @@ def _rows(lines: bytes) -> pa.Table | None:
             qty,
             pa.array(sides, pa.string()).take(side.indices),
             pa.array(types, pa.string()).take(ord_type.indices),
-            misc.cast(pa.string()),
+            misc,
             pa.repeat(pa.scalar("bulk", pa.string()), count),
             pa.nulls(count, TIME),
         ],

@@ -10,9 +10,9 @@ from recorder.history.members import Member
 from recorder.kraken.history_files import (
     TIMEFRAMES,
     Detected,
-    Layout,
     NameBook,
     detect,
+    is_header,
     text_lines,
     time_begun_us,
     unknown_layout,
@@ -34,11 +34,6 @@ class Entry:
     detected: Detected
     rows: int
     begins_us: int | None
-
-    @property
-    def has_ids(self) -> bool:
-        """Whether the rows are trades with ids, which the table of trades takes."""
-        return self.detected.layout is Layout.TRADES
 
     @property
     def layout(self) -> str:
@@ -74,17 +69,22 @@ def look_inside(members: Iterable[Member], left: Iterable[tuple[str, str]], book
     contents = Contents(left=list(left))
     for member in members:
         try:
-            contents.members.append(_entry(member, book))
+            if (entry := _entry(member, book)) is None:
+                contents.left.append((str(member), "it has no rows"))
+            else:
+                contents.members.append(entry)
         except UsageError as error:
             contents.refused.append((str(member), str(error)))
-    contents.members.sort(key=lambda one: (one.pair, one.begins_us or 0))
+    contents.members.sort(key=lambda one: (one.pair, one.begins_us or 0, one.member.name.minutes or 0))
     return contents
 
 
-def _entry(member: Member, book: NameBook) -> Entry:
-    """Look at one member. Raises UsageError for one that cannot be imported."""
+def _entry(member: Member, book: NameBook) -> Entry | None:
+    """Look at one member; None if it has no rows, as of a pair without trades. Raises UsageError for an unknown one."""
     head = member.head()
     lines = text_lines(head)
+    if len(head) == member.size and all(map(is_header, lines)):
+        return None
     detected = detect(lines)
     if detected is None:
         raise UsageError(unknown_layout(str(member), lines))

@@ -1,156 +1,174 @@
 """Importing members of the newer layout, which has ids, into the table of trades.
 
-The rows go the way of all trades: exactly once by id, under the pair's lock, beside a running recorder. A row that is
-stored already is compared and never written. So an import can be interrupted at any time, and the next one goes on.
+Exactly once by id, under the pair's lock, beside a running recorder. A row that is stored already is compared and never
+written. Millions of rows are stored together; how far that is, is noted beside the locks (``history/progress.py``), so
+that the next call goes on there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
 from recorder.archive import merge_archive
-from recorder.archive.footer import time_digits
-from recorder.archive.layout import Layout
-from recorder.archive.merge_archive import DOUBLE_US, Difference, Disagreement, TradeMerge, apart_us
+from recorder.archive.bulk_append import BulkAppend
+from recorder.archive.compaction import FULL_ROWS, compact
+from recorder.archive.footer import TIME_DIGITS, held_runs
+from recorder.archive.merge_archive import DOUBLE_US, Difference, Disagreement, StoredTrades, apart_us
 from recorder.archive.trades import TradeArchive
-from recorder.disk import Room
-from recorder.errors import UnsoundFile
+from recorder.clock import SystemClock
+from recorder.core.disk_limits import require
+from recorder.core.trade_ids import Span, Spans
+from recorder.disk import Room, undisturbed
 from recorder.history import columns
 from recorder.history.columns import Block
-from recorder.history.members import Member
-from recorder.kraken.history_files import Detected
-from recorder.lazy_imports import pc
+from recorder.history.contents import Entry
+from recorder.history.members import Digest
+from recorder.history.odd_lines import OddLines, line_ends
+from recorder.history.progress import Progress, ProgressFile
+from recorder.history.results import EXAMPLES, TradesResult
 
-EXAMPLES: Final = 10
-"""Examples of each kind of problem that a report keeps; all are counted."""
-SHOWN: Final = 200
-"""Characters of an odd line that a report keeps."""
-WRITTEN_ROWS: Final = 330_000
-"""Rows written at once, some 3 MB: the fewest from which on a file is merged only once (archive/compaction.py)."""
-_MICROSECONDS: Final = 6
+COMMITTED_ROWS: Final = FULL_ROWS
+"""Rows after whose reading all are stored: as many as make a file that no merge touches. An import that is killed reads
+as many again, in some four seconds."""
+HELD_BACK: Final = 16_384
+"""Rows that wait for the next ones, so that small disorder in the ids of a file ends no file of the archive."""
 
-
-@dataclass(slots=True)
-class Examples:
-    """How many there are of something, and the first few."""
-
-    count: int = 0
-    first: list[str] = field(default_factory=list)
-
-    def add(self, text: str) -> None:
-        """Count one more."""
-        self.count += 1
-        if len(self.first) < EXAMPLES:
-            self.first.append(text)
-
-
-@dataclass(slots=True)
-class MemberResult:
-    """What one member of a pair had.
-
-    ``rows`` were read, of which ``added`` were new and ``compared`` were stored already, or came twice. ``differing``
-    are fields other than the time that differ from what is stored, ``apart`` are times that do so beyond the
-    ``time_digits`` printed in the member, by ``most_apart_us`` at most. ``odd`` lines are no rows.
-    """
-
-    rows: int = 0
-    added: int = 0
-    compared: int = 0
-    first_id: int | None = None
-    last_id: int | None = None
-    first_us: int | None = None
-    last_us: int | None = None
-    time_digits: int = 0
-    differing: Examples = field(default_factory=Examples)
-    apart: Examples = field(default_factory=Examples)
-    most_apart_us: int = 0
-    odd: Examples = field(default_factory=Examples)
-
-    def saw(self, rows: pa.Table) -> None:
-        """Count rows that were read."""
-        ids, times = pc.min_max(rows["trade_id"]).as_py(), pc.min_max(rows["time"].cast(pa.int64())).as_py()
-        self.rows += rows.num_rows
-        self.first_id, self.last_id = _wider(self.first_id, self.last_id, ids)
-        self.first_us, self.last_us = _wider(self.first_us, self.last_us, times)
-        if self.time_digits < _MICROSECONDS:
-            self.time_digits = max(self.time_digits, time_digits(rows["time"]))
-
-
-def _wider(first: int | None, last: int | None, ends: dict[str, int]) -> tuple[int, int]:
-    return min(ends["min"], ends["min"] if first is None else first), max(ends["max"], last or 0)
+_Item = TypeVar("_Item")
 
 
 class TradeImport:
-    """Imports members of the layout ``TRADES``, one after the other; the archive is compared only if it is None.
+    """Imports members of the layout ``TRADES``, one after the other.
 
-    ``room`` measures the archive's disk before each file is written. Rows of history files never make a promise: each
-    file that is written keeps that of the files beside it.
+    ``room`` measures the archive's disk while rows are written. Rows of history files never make a promise: each file
+    that is written keeps that of the files beside it.
     """
 
-    def __init__(self, layout: Layout, archive: TradeArchive | None, *, room: Callable[[], Room]) -> None:
-        self._result = MemberResult()
-        self._merge = TradeMerge(
-            layout,
-            archive,
-            disagreed=self._disagreed,
-            tidy=lambda _: None,
-            room=room,
-            differences=self._differences,
-            at_once=WRITTEN_ROWS,
-        )
+    def __init__(self, archive: TradeArchive, *, room: Callable[[], Room]) -> None:
+        self._archive = archive
+        self._room = room
+        self._progress = ProgressFile(archive)
 
-    def member(
-        self, member: Member, pair: str, detected: Detected, done: Callable[[int], None] = lambda _: None
-    ) -> MemberResult:
-        """Import one member of ``pair``; ``done`` is called with the bytes read. Return what it had.
+    def member(self, entry: Entry, digest: Digest, done: Callable[[int], None]) -> TradesResult:
+        """Import one member; ``done`` is called with the bytes read. Return what it had.
 
-        A member of a ZIP is checked against its checksum before anything of it is stored. Raises UsageError if it
-        cannot be read, UnsoundFile if the pair's stored files cannot be trusted, DiskError. What was imported until
-        then stays.
+        Raises UsageError if it cannot be read, UnsoundFile, UnreadableFile or UnknownVersion if the pair's stored files
+        cannot be trusted, DiskError. What was stored until then stays.
         """
-        member.check()
-        result = self._result = MemberResult()
-        tally = self._merge.tally(pair)
-        before = tally.added, tally.compared
+        begun = self._progress.read(entry.pair, digest)
+        if begun is None or not self._holds(entry.pair, begun.result.ids):
+            begun = Progress(entry.pair, digest.sha256, 0, TradesResult())
+        work = _Member(self._archive, entry, begun.result, room=self._room)
+        with work.append:
+            for piece in _pieces(entry, begun.offset):
+                work.add(piece)
+                if work.uncommitted >= COMMITTED_ROWS:
+                    work.commit()
+                    self._progress.write(Progress(entry.pair, digest.sha256, piece.end, work.result))
+                done(piece.size)
+            work.commit()
+        return work.result
+
+    def holds(self, pair: str, detail: Mapping[str, Any]) -> bool:
+        """Return whether all that was imported, according to the ``detail`` of an event, is still stored."""
         try:
-            self._read(member, pair, detected, done)
-        finally:  # the rows that wait to be written are of this pair
-            self._merge.finish(pair)
-        result.added, result.compared = tally.added - before[0], tally.compared - before[1]
-        return result
+            ids = msgspec.convert(detail.get("ids"), list[tuple[int, int]])
+        except ValueError:  # none are listed where they are many
+            return False
+        return self._holds(pair, ids)
 
-    def _read(self, member: Member, pair: str, detected: Detected, done: Callable[[int], None]) -> None:
-        result, last_id = self._result, 0
-        for size, (rows, odd) in _read_ahead(member, pair, detected):
-            for line, why in odd:
-                result.odd.add(f"{line[:SHOWN]!r}: {why}")
-            if rows.num_rows:
-                result.saw(rows)
-                for part in ascending(rows):
-                    if part["trade_id"][0].as_py() <= last_id:
-                        self._merge.finish(pair)  # its rows may be among those that wait to be written
-                    self._merge.add(pair, part)
-                    last_id = part["trade_id"][-1].as_py()
-                    self._check(pair)
-            done(size)
+    def _holds(self, pair: str, ids: list[tuple[int, int]]) -> bool:
+        stored = undisturbed(lambda: self._archive.coverage.spans(pair), f"the files of {pair}")
+        stored.update(self._archive.claimed.ids(pair))
+        return all(first <= last and stored.covers(Span(first, last)) for first, last in ids)
 
-    def _check(self, pair: str) -> None:
-        if (found := self._merge.refused.get(pair)) is not None:
-            raise UnsoundFile(found.file, found.problem, found.remedy)
+    def tidy(self, pair: str) -> None:
+        """Merge the files of ``pair`` that were written, as far as that is worthwhile."""
+        now_s = SystemClock().wall_ns() / 1e9
+        today = datetime.fromtimestamp(now_s, UTC).date()
+        while compact(self._archive, pair, today=today, now_s=now_s) is not None:
+            pass
+
+
+class _Piece(NamedTuple):
+    """Some lines of a member: their number of bytes, where they end, and the number of lines before them."""
+
+    size: int
+    end: int
+    lines: int
+    text: bytes
+    block: Block
+
+
+class _Member:
+    """One member while it is imported: rows go through :meth:`add`, and are stored with :meth:`commit`.
+
+    That is within the context ``append``, at whose end the others are dropped.
+    """
+
+    def __init__(self, archive: TradeArchive, entry: Entry, result: TradesResult, *, room: Callable[[], Room]) -> None:
+        self.result = result
+        self.uncommitted = 0
+        self._pair = entry.pair
+        self._room = room
+        self._odd = OddLines(archive, entry)
+        self._stored = StoredTrades(
+            archive.coverage, archive.claimed, disagreed=self._disagreed, differences=self._differences
+        )
+        self.append = BulkAppend(archive, entry.pair, stored=self._added)
+        self._ids = Spans(Span(first, last) for first, last in result.ids)
+        self._compared = result.compared
+        self._waiting: pa.Table | None = None
+        self._last_id = 0
+
+    def add(self, piece: _Piece) -> None:
+        """Add rows, in any order of their ids, and set lines aside that are none."""
+        rows, odd = piece.block
+        self._odd.add(odd, piece.text, piece.lines, self.result.odd)
+        if rows.num_rows:
+            self.result.saw(rows)
+            self.uncommitted += rows.num_rows
+            self._take(rows if self._waiting is None else pa.concat_tables([self._waiting, rows]), HELD_BACK)
+
+    def commit(self) -> None:
+        """Store all rows that were added."""
+        if self._waiting is not None:
+            self._take(self._waiting, 0)
+        self.append.finish()
+        self.uncommitted = 0
+        self.result.ids = [(span.first, span.last) for span in self._ids]
+        self.result.compared = self._compared + self._stored.tally(self._pair).compared
+
+    def _take(self, rows: pa.Table, held_back: int) -> None:
+        """Append rows in the order of their ids, except the last few, which wait for the next ones."""
+        rows = in_order(rows)
+        taken = max(0, rows.num_rows - held_back)
+        self._waiting = rows.slice(taken) if held_back else None
+        for part in each_once(rows.slice(0, taken)):
+            if part["trade_id"][0].as_py() <= self._last_id:
+                self.append.finish()  # its rows may be among those that are not stored yet
+            found = self._room()
+            require(found.free, found.total, stopped=f"{self._pair}: stopped with {self.result.added:,} trades added")
+            self._ids.update(run.span for run in held_runs(part, self._pair))
+            self.append.add(self._stored.fresh(self._pair, part))
+            self._last_id = part["trade_id"][-1].as_py()
+
+    def _added(self, ids: Spans) -> None:
+        self.result.added += ids.count()
 
     def _disagreed(self, one: Disagreement) -> None:
-        self._result.differing.add(f"{one.trade_id} {one.field}: {one.ours} here, {one.theirs} there")
+        self.result.differing.add(f"{one.trade_id} {one.field}: {one.ours} here, {one.theirs} there")
 
     def _differences(self, ours: pa.Table, theirs: pa.Table) -> Iterator[Difference]:
-        result = self._result
+        result = self.result
         far = apart_us(ours, theirs).to_numpy()
-        allowed_us = max(DOUBLE_US, 10 ** (_MICROSECONDS - result.time_digits) - 1)
+        allowed_us = max(DOUBLE_US, 10 ** (TIME_DIGITS - result.time_digits) - 1)
         late = np.flatnonzero(far > allowed_us)
         if len(late):
             result.most_apart_us = max(result.most_apart_us, int(far.max()))
@@ -161,35 +179,44 @@ class TradeImport:
         yield from merge_archive.differences(ours, theirs)
 
 
-def _read_ahead(member: Member, pair: str, detected: Detected) -> Iterator[tuple[int, Block]]:
-    """Yield each block of a member, and its size in bytes; the next is read by another thread meanwhile."""
-    blocks = _without_header(member.blocks()) if detected.header else member.blocks()
+def _pieces(entry: Entry, offset: int) -> Iterator[_Piece]:
+    """Yield the rows of a member, those up to the byte ``offset`` without any; other threads read and parse ahead."""
+    header = entry.detected.header
 
-    def read() -> tuple[int, Block] | None:
-        block = next(blocks, None)
-        return None if block is None else (len(block), columns.read_trades(block, pair))
+    def parsed(blocks: Iterator[bytes]) -> Iterator[_Piece]:
+        end, lines = 0, 0
+        for text in blocks:
+            end += len(text)
+            if end <= offset:
+                block = columns.read_trades(b"", entry.pair)
+            else:
+                begins = columns.first_line_end(text) if header and end == len(text) else 0
+                block = columns.read_trades(text[begins:], entry.pair, begins)
+            yield _Piece(len(text), end, lines, text, block)
+            lines += line_ends(text)
 
+    yield from _ahead(parsed(_ahead(entry.member.blocks())))
+
+
+def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Yield items; a thread gets the next one meanwhile."""
     with ThreadPoolExecutor(1, "history") as thread:
-        ahead = thread.submit(read)
-        while (found := ahead.result()) is not None:
-            ahead = thread.submit(read)
-            yield found
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
-def _without_header(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    first = next(blocks, b"")
-    yield first[first.find(b"\n") + 1 :]
-    yield from blocks
-
-
-def ascending(rows: pa.Table) -> Iterator[pa.Table]:
-    """Yield rows in tables that ascend in id, each id once: usually one; more where an id comes several times."""
+def in_order(rows: pa.Table) -> pa.Table:
+    """Return rows in ascending id, those of equal ids in the order that they had."""
     ids = rows["trade_id"].to_numpy()
-    if np.any(np.diff(ids) <= 0):
-        rows = rows.take(pa.array(np.argsort(ids, kind="stable")))
+    return rows if np.all(np.diff(ids) >= 0) else rows.take(pa.array(np.argsort(ids, kind="stable")))
+
+
+def each_once(rows: pa.Table) -> Iterator[pa.Table]:
+    """Yield rows, ascending in id, in tables with each id once: usually one; more where an id comes several times."""
+    while rows.num_rows:
         ids = rows["trade_id"].to_numpy()
-    while len(ids):
         first = np.diff(ids, prepend=ids[0] - 1) != 0
         yield rows if first.all() else rows.filter(pa.array(first))
         rows = rows.filter(pa.array(~first))
-        ids = rows["trade_id"].to_numpy()

@@ -11,8 +11,8 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
-from typing import Final
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -65,6 +65,9 @@ _ROWS: Final[Mapping[Layout, re.Pattern[str]]] = {
     Layout.OHLCVT: re.compile(rf"{_SECONDS}(?:,{_UNSIGNED}){{5}},\d+", re.ASCII),
 }
 _NAME: Final = re.compile(r"(?P<altname>[A-Za-z0-9.]+?)(?:_(?P<minutes>\d+))?\.csv", re.ASCII | re.IGNORECASE)
+_NONE: Final = Decimal(0)
+_VOLUME_UNIT: Final = Decimal(1).scaleb(-18)
+_EXACT: Final = Context(prec=38, traps=[Inexact, InvalidOperation])
 _BOM: Final = "\ufeff"
 _LINE_ENDS: Final = re.compile(r"[\r\n]+")
 _SECOND_US: Final = 1_000_000
@@ -82,9 +85,9 @@ class OddLine(ValueError):
 
 
 def text_lines(content: bytes) -> list[str]:
-    """Return the lines of a text, without their ends, empty lines and the byte order mark; other bytes are replaced."""
-    text = content.decode(errors="replace").removeprefix(_BOM)
-    return [line for line in _LINE_ENDS.split(text) if line]
+    """Return the lines of a text, without their ends, empty lines and byte order marks; other bytes are replaced."""
+    lines = (line.removeprefix(_BOM) for line in _LINE_ENDS.split(content.decode(errors="replace")))
+    return [line for line in lines if line]
 
 
 def detect(lines: Sequence[str]) -> Detected | None:
@@ -149,6 +152,82 @@ def trade_of(line: str, pair: str) -> Trade:
         raise OddLine(f"{quoted(side)} is no side") from None
     except ValueError as error:
         raise OddLine(str(error)) from None
+
+
+class ClassicTrade(NamedTuple):
+    """A row of the layout :attr:`Layout.CLASSIC`; the time is in whole seconds since 1970 UTC."""
+
+    seconds: int
+    price: Decimal
+    qty: Decimal
+
+
+class PrintedCandle(NamedTuple):
+    """A row of the layout :attr:`Layout.OHLCVT`, all digits as printed; the start is in seconds since 1970 UTC."""
+
+    seconds: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    trades: int
+
+
+def classic_of(line: str) -> ClassicTrade:
+    """Read a row of the layout :attr:`Layout.CLASSIC`. Raises OddLine."""
+    seconds, price, qty = _fields(line, len(ClassicTrade._fields))
+    try:
+        prices = _number(price), _number(qty)
+        check_exact(*prices)
+        return ClassicTrade(_seconds(seconds), *prices)
+    except ValueError as error:
+        raise OddLine(str(error)) from None
+
+
+def candle_of(line: str) -> PrintedCandle:
+    """Read a row of the layout :attr:`Layout.OHLCVT`. Raises OddLine, also for a volume with more than 18 decimals."""
+    seconds, *numbers, count = _fields(line, len(PrintedCandle._fields))
+    try:
+        prices = [_number(number) for number in numbers[:-1]]
+        for price in prices:
+            check_exact(price, _NONE)
+        first, high, low, last = prices
+        return PrintedCandle(_seconds(seconds), first, high, low, last, _volume(numbers[-1]), _count(count))
+    except ValueError as error:
+        raise OddLine(str(error)) from None
+
+
+def _volume(text: str) -> Decimal:
+    volume = _number(text)
+    try:
+        _EXACT.quantize(volume, _VOLUME_UNIT)
+    except ArithmeticError:
+        raise ValueError(f"the volume {quoted(text)} does not fit decimal128(38, 18) exactly") from None
+    if volume < 0:
+        raise ValueError(f"the volume {quoted(text)} is below zero")
+    return volume
+
+
+def _fields(line: str, count: int) -> list[str]:
+    fields = line.split(",")
+    if len(fields) != count:
+        raise OddLine(f"it has {len(fields)} fields, not {count}")
+    return fields
+
+
+def _seconds(text: str) -> int:
+    number = _number(text)
+    if number != number.to_integral_value() or not 0 <= number <= LAST_US // _SECOND_US:
+        raise ValueError(f"{quoted(text)} is no time in whole seconds since 1970")
+    return int(number)
+
+
+def _count(text: str) -> int:
+    number = _number(text)
+    if number != number.to_integral_value() or not 0 <= number <= LAST_ID:
+        raise ValueError(f"{quoted(text)} is no number of trades")
+    return int(number)
 
 
 def _number(text: str) -> Decimal:

@@ -249,7 +249,7 @@ def _doubled(coverage: Coverage, pairs: Iterable[str]) -> dict[str, str]:
 def _table(layout: Layout, dataset: Dataset) -> TableStatus:
     """Count the rows of a table; the newest is in the last period of a branch. Raises UnsoundFile for duplicates."""
     duplicate_files.check(duplicate_files.in_table(layout, dataset))
-    rows, stamps_us, stamp = 0, list[int](), str(dataset.stamp)
+    rows, stamps_us, stamp = 0, list[int](), dataset.stamp or dataset.time
     for branch in layout.branches(dataset):
         leaves = layout.leaves(branch)
         for leaf in leaves:

@@ -42,6 +42,7 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Ga
             account.promise,
             account.memory.every(),
             imported=account.imported,
+            joined_after=account.joined_after,
         )
         for pair, account in accounts.items()
         if account.spans or account.promise or account.memory.ids
@@ -56,6 +57,7 @@ def missing(
     certified: Spans = NO_IDS,
     *,
     imported: Spans = NO_IDS,
+    joined_after: int | None = None,
 ) -> list[Gap]:
     """Return the missing and absent ids of a pair, ascending; empty for a pair neither stored nor promised.
 
@@ -65,7 +67,7 @@ def missing(
         return []
     gaps = Gaps(pair, held, absent, promise=promise, certified=certified)
     stored = Spans(run.span for run in held)
-    between = wanted(gaps.between(), stored, imported, promise, certified)
+    between = wanted(gaps.between(), stored, imported, promise, certified, joined_after=joined_after)
     return sorted([*between, *gaps.absent()], key=_ids)
 
 

@@ -5,14 +5,17 @@ Contains the choice of the timeframe: for a still the finest whose bars can be s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from recorder.chart.candles import DATA_BYTES, Band, Bar, CandleChart, candidates
+from recorder.chart.candles import DATA_BYTES, Band, Bar, CandleChart, Kind, candidates
 from recorder.core.model import TIMEFRAMES
 from recorder.errors import UsageError
+from recorder.query import bulk_candles
 from recorder.query.arguments import Range
+from recorder.query.bulk_candles import Uncovered
 from recorder.query.chart_rows import Axis, Bars, Row, bar_begin, micros, moment, text, width_us
 from recorder.query.connect import Archive
 
@@ -20,7 +23,8 @@ BAR_PX: Final = 3
 """A candle of a still that is narrower than this shows neither its body nor its colour."""
 
 _HELD: Final = """
-SELECT epoch_us(min(first_time)) AS first_us, epoch_us(max(last_time)) AS last_us FROM coverage WHERE pair = $pair
+SELECT epoch_us(min(first_time)) AS first_us, epoch_us(max(last_time)) AS last_us FROM coverage
+WHERE pair = $pair AND (proof = 'ids' OR $bulk)
 """
 # What is neither stored nor absent, as the candles' column complete counts it.
 _UNKNOWN: Final = """
@@ -57,7 +61,7 @@ stored AS (
     SELECT o.first_id, sum(least(c.last_id, o.last_id) - greatest(c.first_id, o.first_id) + 1) AS ids
     FROM opened AS o
     JOIN coverage AS c
-        ON c.pair = $pair AND c.first_id <= o.last_id AND c.last_id >= o.first_id
+        ON c.pair = $pair AND c.proof = 'ids' AND c.first_id <= o.last_id AND c.last_id >= o.first_id
     GROUP BY o.first_id, o.last_id
 )
 SELECT 'repaired' AS kind, o.from_us, o.until_us, (s.ids - (o.last_id - o.first_id + 1 - o.missing))::BIGINT AS missing
@@ -73,7 +77,10 @@ WHERE o.until_us >= $first AND o.from_us < $last
 
 @dataclass(frozen=True, slots=True)
 class CandleSource:
-    """The candles of one pair in an archive, over a range. ``first_us`` and ``last_us`` are the ends of the bars."""
+    """The candles of one pair in an archive, over a range. ``first_us`` and ``last_us`` are the ends of the bars.
+
+    With ``bulk``, history files are counted in, and the time of their bars is shaded.
+    """
 
     archive: Archive
     pair: str
@@ -81,6 +88,7 @@ class CandleSource:
     limits: Range
     first_us: int
     last_us: int
+    bulk: bool = False
 
     def chart(self) -> CandleChart:
         """Return the interactive chart: the finest bars, no finer than asked for, that a page has room for.
@@ -91,7 +99,7 @@ class CandleSource:
             rows = self.rows(name, exact=True)
             axis = self.axis(rows, name)
             bars = [_bar(row) for row in rows]
-            bands = [*self.bands(axis), *_outside(axis, self._ends())]
+            bands = [*self.bands(axis, rows, name), *_outside(axis, self._ends())]
             chart = CandleChart(
                 self.pair, name, bars, bands, axis.first_us, axis.last_us, _notes(name, finer=self.timeframe)
             )
@@ -104,14 +112,18 @@ class CandleSource:
         name = fitting(self.timeframe, self.last_us - self.first_us, width)
         rows = self.rows(name, exact=False)
         axis = self.axis(rows, name)
-        return Bars(rows, name, axis, self.bands(axis), finer=self.timeframe if self.timeframe != name else None)
+        return Bars(
+            rows, name, axis, self.bands(axis, rows, name), finer=self.timeframe if self.timeframe != name else None
+        )
 
     def rows(self, timeframe: str, *, exact: bool) -> list[Row]:
         """Return the candles, in whole bars. Raise UsageError if there are none."""
         rows: list[Row] = []
         if self.first_us < self.last_us:
             begin, end = moment(bar_begin(self.first_us, timeframe)), moment(self.last_us)
-            table = self.archive.candles(self.pair, timeframe, begin, end, on_gap="ignore", to="arrow", decimals=exact)
+            table = self.archive.candles(
+                self.pair, timeframe, begin, end, on_gap="ignore", to="arrow", decimals=exact, bulk=self.bulk
+            )
             rows = table.to_pylist()
         if not rows:
             first, last = (text(end) for end in self._ends())
@@ -127,23 +139,27 @@ class CandleSource:
         last_us = micros(rows[-1]["time"]) + width_us(timeframe)
         return Axis(first_us, last_us if stop_us is None else max(stop_us, last_us))
 
-    def bands(self, axis: Axis) -> list[Band]:
-        """Return what is known of the time on the axis."""
+    def bands(self, axis: Axis, rows: Sequence[Row], timeframe: str) -> list[Band]:
+        """Return what is known of the time on the axis, and the sources of the rows."""
+        if self.bulk:
+            known = _ask(self.archive, bulk_candles.KNOWN, pair=self.pair, timeframe=timeframe)
+            lacking = bulk_candles.uncovered(known, timeframe, Range(axis.first_us, axis.last_us))
+            return [*_of_sources(rows, timeframe), *_of_gaps(rows, lacking, timeframe)]
         asked = {"pair": self.pair, "first": axis.first_us, "last": axis.last_us}
         found = [*_ask(self.archive, _UNKNOWN, **asked), *_ask(self.archive, _REPAIRED, **asked)]
         return [Band(**row) for row in found if row["kind"] != "repaired" or row["missing"] > 0]
 
     def _ends(self) -> tuple[int, int]:
-        (held,) = _ask(self.archive, _HELD, pair=self.pair)
+        (held,) = _ask(self.archive, _HELD, pair=self.pair, bulk=self.bulk)
         return held["first_us"], held["last_us"]
 
 
-def source(archive: Archive, pair: str, timeframe: str, limits: Range) -> CandleSource:
-    """Return the candles of a pair that has trades."""
-    (held,) = _ask(archive, _HELD, pair=pair)
+def source(archive: Archive, pair: str, timeframe: str, limits: Range, *, bulk: bool = False) -> CandleSource:
+    """Return the candles of a pair that has trades, or rows of history files if these are counted in."""
+    (held,) = _ask(archive, _HELD, pair=pair, bulk=bulk)
     first_us = held["first_us"] if limits.start_us is None else limits.start_us
     last_us = held["last_us"] + 1 if limits.stop_us is None else limits.stop_us
-    return CandleSource(archive, pair, timeframe, limits, first_us, last_us)
+    return CandleSource(archive, pair, timeframe, limits, first_us, last_us, bulk)
 
 
 def fitting(timeframe: str, span_us: int, width: int) -> str:
@@ -160,6 +176,32 @@ def fitting(timeframe: str, span_us: int, width: int) -> str:
 def _bar(row: Row) -> Bar:
     prices = (row["open"], row["high"], row["low"], row["close"])
     return Bar(micros(row["time"]), *prices, row["volume"], row["count"])
+
+
+def _of_sources(rows: Sequence[Row], timeframe: str) -> list[Band]:
+    """Return the time of bars that do not come from trades, by their source."""
+    kinds: dict[str, Kind] = {"bulk_trades": "imported", "bulk_ohlc": "published"}
+    bands = []
+    for origin, group in itertools.groupby(rows, lambda row: row["origin"]):
+        if origin in kinds:
+            inside = list(group)
+            bands.append(Band(kinds[origin], micros(inside[0]["time"]), _end_us(inside[-1], timeframe)))
+    return bands
+
+
+def _of_gaps(rows: Sequence[Row], lacking: Sequence[Uncovered], timeframe: str) -> list[Band]:
+    """Return the time of bars that are not complete, and of bars that no source covers."""
+    bands = [
+        Band("missing", micros(inside[0]["time"]), _end_us(inside[-1], timeframe))
+        for complete, group in itertools.groupby(rows, lambda row: row["complete"])
+        if not complete and (inside := list(group))
+    ]
+    ends = ((one.first_us, one.first_us + one.bars * width_us(timeframe) - 1) for one in lacking)
+    return [*bands, *(Band("missing", *both) for both in ends)]
+
+
+def _end_us(row: Row, timeframe: str) -> int:
+    return micros(row["time"]) + width_us(timeframe) - 1
 
 
 def _outside(axis: Axis, held: tuple[int, int]) -> list[Band]:

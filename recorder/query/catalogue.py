@@ -67,6 +67,12 @@ _EVERY: Final = frozenset({"trades", "sound_trades(", "footer_files("})
 """Objects built from all trades, or from their footers."""
 _NAMED: Final = "pair_files("
 """The macro built from the files of one pair."""
+_NAMED_IMPORTED: Final = "pair_imported_files("
+"""The same of the imported tables."""
+_IMPORTED_FILES: Final = frozenset({"imported_files(", _NAMED_IMPORTED})
+"""The macros that list files of imported tables."""
+_EVERY_IMPORTED: Final = frozenset({"imported_files(", *(f"stored_{one.name}(" for one in WITHOUT_IDS if one.imported)})
+"""What is built from the imported tables of all pairs."""
 _OF_EVENTS: Final = frozenset({"stored_events(", "absent_spans(", "known_promises("})
 """What is built from events: the last two are tables of the connection's snapshot."""
 _CERTIFIED: Final = frozenset({"certificates"})
@@ -275,7 +281,8 @@ class Needs:
     Trades of all pairs (``every``), or of those passed to macros, if any (``named``); and ``tables`` without ids. A
     statement that uses trades through views of all pairs alone (``plainly``) may be confined to certain pairs. One that
     ``certifies`` uses events through the view certificates alone, which can be answered without them. One that is
-    ``timed`` needs to know between which times the trades of each file lie.
+    ``timed`` needs to know between which times the trades of each file lie. Of imported tables, only one that needs
+    ``every_imported`` file uses more than those of the pairs that are passed to macros.
     """
 
     every: bool
@@ -284,23 +291,30 @@ class Needs:
     plainly: bool = False
     certifies: bool = False
     timed: bool = False
+    every_imported: bool = False
 
 
 def needs(statement: str) -> Needs:
     """Return what a statement over the views and macros of recorder.connect() may need."""
     words = set(_WORD.findall(statement.lower()))
     if not words.isdisjoint(_HIDING):
-        return Needs(every=True, named=True, tables=WITHOUT_IDS, timed=True)
+        return Needs(every=True, named=True, tables=WITHOUT_IDS, timed=True, every_imported=True)
     views = words & statement_pairs.VIEWS
     others = _reached(words - views)
     reached = others | _reached(views)
+    plainly = bool(views) and others.isdisjoint(_EVERY) and _NAMED not in reached
     return Needs(
         every=not reached.isdisjoint(_EVERY),
         named=_NAMED in reached,
-        tables=tuple(table for table in WITHOUT_IDS if f"stored_{table.name}(" in reached),
-        plainly=bool(views) and others.isdisjoint(_EVERY) and _NAMED not in reached,
+        tables=tuple(
+            table
+            for table in WITHOUT_IDS
+            if f"stored_{table.name}(" in reached or (table.imported and not reached.isdisjoint(_IMPORTED_FILES))
+        ),
+        plainly=plainly,
         certifies={word for word in words if not _OF_EVENTS.isdisjoint(_sources().get(word, ()))} == _CERTIFIED,
         timed=_TIMED in reached,
+        every_imported=not (others if plainly else reached).isdisjoint(_EVERY_IMPORTED),
     )
 
 

@@ -44,6 +44,8 @@ _SKY: Final = "#56B4E9"
 _PINK: Final = "#CC79A7"
 _PALE_PINK: Final = "#F3DEEA"
 _PALE_GREEN: Final = "#CBEADF"
+_PALE_SKY: Final = "#DDEEF9"
+_PALE_YELLOW: Final = "#FAF5CC"
 _GREY: Final = "#C4C4C4"
 _PALE_GREY: Final = "#EEEFF1"
 _INK: Final = "#222222"
@@ -59,10 +61,18 @@ _AT_END: Final = "at an end of the recording"
 _BANDS: Final = {
     "missing": "gap: trades missing",
     "repaired": "gap that was filled",
+    "imported": "built from trades of history files",
+    "published": "candles of history files",
     "before": "before the recording",
 }
 """What is drawn of the time, and the words of the legend."""
-_BAND_EDGES: Final = {"missing": _PINK, "repaired": _GREEN, "before": _PALE_GREY}
+_BAND_EDGES: Final = {
+    "missing": _PINK,
+    "repaired": _GREEN,
+    "imported": _SKY,
+    "published": _YELLOW,
+    "before": _PALE_GREY,
+}
 _CANDLE_COLOURS: Final = {
     _RISING: _BLUE,
     _FALLING: _ORANGE,
@@ -70,6 +80,8 @@ _CANDLE_COLOURS: Final = {
     _CUT: _PINK,
     _BANDS["missing"]: _PALE_PINK,
     _BANDS["repaired"]: _PALE_GREEN,
+    _BANDS["imported"]: _PALE_SKY,
+    _BANDS["published"]: _PALE_YELLOW,
     _BANDS["before"]: _PALE_GREY,
 }
 STATUS_COLOURS: Final = {

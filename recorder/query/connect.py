@@ -259,7 +259,7 @@ class Archive:
         time
         2025-11-10 12:00:00+00:00  101.0     3.0      3
         >>> archive.query()["query"].tolist()[:3]
-        ['candle_audit', 'certificates', 'correlation']
+        ['bulk_audit', 'candle_audit', 'certificates']
         """
         how = self._how(to, dtype_backend, index)
         if name is None:
@@ -450,6 +450,7 @@ class Archive:
         decimals: bool = False,
         index: Index = None,
         hashed: bool = False,
+        bulk: bool = False,
     ) -> Frame:
         """Return the candles of one pair or several that begin in the range, built exactly from trades.
 
@@ -457,6 +458,11 @@ class Archive:
         without trades has no row; ``complete`` is false where a trade of the bar may be missing, as in the newest.
         :meth:`bars` makes bars of any other length. Raises GapError if trades of these bars are missing, unless
         ``on_gap`` is "warn", "ignore", "null" or "split".
+
+        With ``bulk=True`` bars for which the stored trades are not whole come from history files, if these cover them,
+        each from one source, which the column ``origin`` names: ``trades``, ``bulk_trades`` or ``bulk_ohlc``, which has
+        no vwap. A gap is then a bar between others that no source covers whole. Neither "split" nor ``hashed`` can be
+        combined with it.
 
         >>> found = archive.candles("BTC/USD", "1m", "2025-11-10", "2025-11-11")
         >>> found[["open", "high", "low", "close", "volume", "count"]]
@@ -468,6 +474,9 @@ class Archive:
         arguments.on_gap(on_gap, "null", "split")
         names = self._names(pair)
         question = TradeQuery(_chosen(names), limits, on_gap, decimals, hashed)
+        if bulk:
+            answer = self._reader.bulk_candles(question, timeframe)
+            return _frames([answer], how, names, on_gap, _fixed(question.pairs, (*_CANDLE_CATEGORIES, "origin")))
         answers = self._reader.candles(question, timeframe)
         return _frames(answers, how, names, on_gap, _fixed(question.pairs, _CANDLE_CATEGORIES))
 
@@ -963,14 +972,19 @@ class Archive:
     @overload
     def coverage(self, *, to: Polars, **how: Unpack[Typed]) -> pl.DataFrame: ...
     def coverage(self, *, to: Format = "pandas", dtype_backend: Backend = None) -> Frame:
-        """Return the runs of stored ids: pair, first_id, last_id, first_time, last_time, rows.
+        """Return what is stored, and what proves it: pair, first_id, last_id, first_time, last_time, rows, proof.
+
+        A row for each run of ids, whose ``proof`` is "ids"; for each unbroken time of trades without ids from history
+        files, "imported"; and for their candles, "published". The last two have no ids.
 
         >>> archive.coverage()[["pair", "first_id", "last_id", "rows"]]
               pair  first_id  last_id  rows
         0  BTC/USD         1        3     3
         1  ETH/USD         1        1     1
         """
-        return self.sql("FROM coverage ORDER BY pair, first_id", to=to, dtype_backend=dtype_backend)
+        how = self._how(to, dtype_backend)
+        found = self._reader.sql("FROM coverage ORDER BY pair, proof, first_id, first_time", {}, exact=False)
+        return _frame(found, how, nullable=("first_id", "last_id"))
 
     @overload
     def gaps(self, *, to: Pandas = ..., **how: Unpack[Typed]) -> pd.DataFrame: ...

@@ -28,6 +28,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "ord_type": ("limit", "market"),
     "timeframe": tuple(TIMEFRAMES),
     "source": ("ws", "rest", "bulk", "trades"),
+    "origin": ("trades", "bulk_trades", "bulk_ohlc"),
 }
 """The categories of these columns, in the same order in every frame, whatever its rows."""
 

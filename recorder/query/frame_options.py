@@ -51,6 +51,7 @@ class Candles(Hashed, total=False):
     """Of ``candles()``."""
 
     on_gap: BarGap
+    bulk: bool
 
 
 class BrokenCandles(Hashed, total=False):

@@ -59,6 +59,7 @@ def candles(
     stop: Instant = None,
     *,
     width: int = WIDTH,
+    bulk: bool = False,
 ) -> Chart:
     """Draw the candles of ``pair`` over the range, in whole bars built from trades, with their volume.
 
@@ -66,14 +67,15 @@ def candles(
     ``chart.candles.SLOTS``, it begins with the next longer timeframe that fits, and says so. A still picture has one
     timeframe: the finest, no finer than ``timeframe``, whose bars are at least ``candle_plot.BAR_PX`` wide on a time
     axis of ``width`` pixels; it also shows the vwap. Gaps are shaded; a bar with missing trades looks different, and so
-    does one in which the recording begins or ends. Raise UsageError for a pair or a range without trades.
+    does one in which the recording begins or ends. With ``bulk``, bars for which trades are not whole come from history
+    files, and the time of these is shaded by source. Raise UsageError for a pair or a range without trades.
 
     >>> candles(archive, "BTC/USD", "1h", "2025-11-10", "2025-11-17")  # doctest: +SKIP
     """
     limits = arguments.time_range(start, stop)
     arguments.timeframe(timeframe)
     pair = archive.resolve(pair)
-    source = candle_plot.source(archive, pair, timeframe, limits)
+    source = candle_plot.source(archive, pair, timeframe, limits, bulk=bulk)
 
     def still() -> Figure:
         from recorder.query import chart_style  # noqa: PLC0415

@@ -23,6 +23,8 @@ import duckdb
 import pyarrow as pa
 
 from recorder.archive.datasets import (
+    BULK_OHLC,
+    BULK_TRADES,
     EVENTS,
     INSTRUMENTS,
     MARKET_EVENTS,
@@ -44,6 +46,7 @@ from recorder.errors import GapError, StorageError, UsageError
 from recorder.lazy_imports import pc
 from recorder.query import (
     arguments,
+    bulk_candles,
     catalogue,
     exchange_candles,
     gap_rows,
@@ -57,7 +60,8 @@ from recorder.query import (
 )
 from recorder.query.arguments import AnyGap, OnGap, Range
 from recorder.query.bars import CANDLE, IDS, BarQuery
-from recorder.query.catalogue import NamedQuery
+from recorder.query.bulk_candles import Uncovered
+from recorder.query.catalogue import NamedQuery, Needs
 from recorder.query.dataframes import WORDS, labelled, owned, together, with_words
 from recorder.query.engine import Engine
 from recorder.query.exchange_candles import CandleQuery
@@ -320,13 +324,15 @@ class Reader:
         if wanted.plainly and self.kept is None:
             only = statement_pairs.pairs(self._engine.tree(text), params)
             if only:
-                return self._ask(lambda: self._moments.take(*only, tables=wanted.tables), answer)
+                of_tables = _confined(only, wanted)
+                return self._ask(lambda: self._moments.take(*only, tables=wanted.tables, of_tables=of_tables), answer)
         if not self.live and not wanted.every and self.kept is None:
             named = self._named(text, params) if wanted.named else ()
             if named or not wanted.named:
                 # A pair may still be unknown: its name may be computed by the statement.
                 with contextlib.suppress(_UnknownPair):
-                    return self._ask(lambda: self._few(named, wanted.tables), partial(answer, of_named=True))
+                    few = partial(self._few, named, wanted)
+                    return self._ask(few, partial(answer, of_named=True))
         return self._ask(lambda: self._moments.take(tables=wanted.tables), answer)
 
     def _undamaged(self, moment: Snapshot, paths: Iterable[str]) -> Snapshot:
@@ -337,9 +343,11 @@ class Reader:
             self._engine.pin(moment)
         return moment
 
-    def _few(self, named: Collection[str], tables: Collection[Dataset]) -> Snapshot:
+    def _few(self, named: Collection[str], wanted: Needs) -> Snapshot:
         """Take a snapshot of these pairs, which includes their footers; with no pairs, it needs none."""
-        return self._moments.take(*named, tables=tables) if named else self._moments.listed((), tables)
+        if not named:
+            return self._moments.listed((), wanted.tables)
+        return self._moments.take(*named, tables=wanted.tables, of_tables=_confined(named, wanted))
 
     def _named(self, text: str, params: Mapping[str, object]) -> list[str]:
         """Return the pairs whose names appear in a statement or its parameters."""
@@ -349,7 +357,7 @@ class Reader:
     def _told(
         self, moment: Snapshot, text: str, params: Mapping[str, object], *, exact: bool, of_named: bool = False
     ) -> pa.Table:
-        """Return the rows of a statement. A pair without trades is accepted if it has candles.
+        """Return the rows of a statement. A pair without trades is accepted if it has candles, or other history.
 
         If the snapshot is ``of_named`` pairs, any other pair raises _UnknownPair.
         """
@@ -362,7 +370,7 @@ class Reader:
             _check_pair(moment, pair)
             if of_named and pair in self.pairs():
                 raise _UnknownPair from error
-            if not self._engine.fetch(_HAS_CANDLES, {"pair": pair}).num_rows:
+            if pair not in self._imported() and not self._engine.fetch(_HAS_CANDLES, {"pair": pair}).num_rows:
                 arguments.pair(pair, self.pairs())  # raises, and names similar pairs
             self._engine.know(pair)
             return self._engine.fetch(text, params, exact=exact)
@@ -379,7 +387,7 @@ class Reader:
         """Return the pair that each name means, by the archive's listing. Raise UsageError if it may mean several."""
         asked = list(names)
         archived = self.kept.runs if self.kept else self._whole(self._moments.archived)
-        held = archived if set(asked).issubset(archived) else self.pairs()  # only then look into the journal
+        held = archived if set(asked).issubset(archived) else [*self.pairs(), *self._imported()]
         return pair_aliases.resolve(asked, held, self._layout)
 
     def trades(self, question: TradeQuery) -> list[Result]:
@@ -427,6 +435,45 @@ class Reader:
             ]
 
         return self._rested(question, rows)
+
+    def bulk_candles(self, question: TradeQuery, timeframe: str) -> Result:
+        """Return candles with history files counted in, each from one source. Raise GapError, UsageError."""
+        if question.on_gap == "split" or question.hashed:
+            raise UsageError("bulk=True cannot be combined with on_gap='split' or hashed=True: not all bars have ids")
+
+        def take() -> Snapshot:
+            tables = (BULK_TRADES, BULK_OHLC, INSTRUMENTS)
+            return self._moments.take(*question.pairs, tables=tables, of_tables=question.pairs)
+
+        def rows(moment: Snapshot) -> tuple[pa.Table, dict[str, list[Uncovered]]]:
+            for pair in question.pairs:
+                _check_pair(moment, pair)
+                if not moment.runs.get(pair) and pair not in self._imported():
+                    arguments.pair(pair, [*self.pairs(), *self._imported()], of="trades and candles")
+                self._engine.know(pair)
+            self._compare(path for table in (BULK_TRADES, BULK_OHLC) for path in _listed(moment, table))
+            self._compare(path for path in moment.files if path not in moment.refused)
+            each = [self._bulk_bars(question, pair, timeframe) for pair in question.pairs]
+            lacking = {pair: self._uncovered(question, pair, timeframe) for pair in question.pairs}
+            return pa.concat_tables(each).unify_dictionaries(), lacking
+
+        found, lacking = self._ask(take, rows)
+        said = bulk_candles.sentence(lacking, timeframe) if question.on_gap in {"raise", "warn"} else None
+        if said is not None and question.on_gap == "raise":
+            raise GapError(said)
+        return Result(found, bulk_candles.attrs(found, lacking), said)
+
+    def _bulk_bars(self, question: TradeQuery, pair: str, timeframe: str) -> pa.Table:
+        found = bulk_candles.rows(self._engine, pair, timeframe, question.limits, exact=question.exact)
+        return bulk_candles.nulled(found) if question.on_gap == "null" else found
+
+    def _uncovered(self, question: TradeQuery, pair: str, timeframe: str) -> list[Uncovered]:
+        known = self._engine.fetch(bulk_candles.KNOWN, {"pair": pair, "timeframe": timeframe}).to_pylist()
+        return bulk_candles.uncovered(known, timeframe, question.limits)
+
+    def _imported(self) -> set[str]:
+        """Return the pairs that have rows of history files without ids."""
+        return {str(branch.value) for table in (BULK_TRADES, BULK_OHLC) for branch in self._layout.branches(table)}
 
     def bars(self, question: TradeQuery, wanted: BarQuery) -> list[Result]:
         """Return bars of any kind. Raise GapError, UsageError."""
@@ -875,6 +922,12 @@ def _said_of(rows: pa.Table, begins: Mapping[str, int]) -> list[str]:
     missing = rows["missing_trades"] if "missing_trades" in rows.column_names else None
     said = [_MAY_MISS] if missing is not None and (pc.max(missing).as_py() or 0) > 0 else []
     return [*said, id_runs.late(begins)] if begins else said
+
+
+def _confined(pairs: Collection[str], wanted: Needs) -> Collection[str] | None:
+    """Return the pairs of which a statement needs the tables that are split by pair; None if it may be of any."""
+    every = wanted.every_imported or any(table.by_pair and not table.imported for table in wanted.tables)
+    return None if every else pairs
 
 
 def _check_pair(moment: Snapshot, pair: str) -> None:

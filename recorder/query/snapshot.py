@@ -13,7 +13,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from recorder.archive.datasets import BY_NAME, EVENTS, Dataset
+from recorder.archive.datasets import BY_NAME, EVENTS, WITHOUT_IDS, Dataset
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout
 from recorder.archive.stored_evidence import DatedClaims
@@ -24,7 +24,7 @@ from recorder.lazy_imports import pc
 from recorder.query import file_order
 from recorder.query.journal_tail import NONE, TOGETHER, JournalTail, JournalTails, pending, runs_in
 from recorder.query.refused_files import FAULTS, Fault, failing_path
-from recorder.query.table_snapshot import STAMPS, TableFiles, TableSnapshot, TableSnapshots
+from recorder.query.table_snapshot import TableFiles, TableSnapshot, TableSnapshots
 from recorder.query.trade_files import PairFiles, TradeFiles
 
 _NOBODY: Final = ("",)
@@ -153,11 +153,12 @@ class Snapshots:
         tails = self._tails(tables, pairs)
         return replace(self._moment([], {}, (), tables, of_tables=pairs), tails=tails)
 
-    def take(self, *pairs: str, tables: Collection[Dataset] = ()) -> Snapshot:
+    def take(self, *pairs: str, tables: Collection[Dataset] = (), of_tables: Collection[str] | None = None) -> Snapshot:
         """Take a snapshot of these pairs, or of all: the journal first, then the archive.
 
         In this order a row may be seen twice, which its id resolves, but can never be missed. ``tables`` are checked as
-        in :meth:`listed`, and only of them and of events are rows taken from the journal. Events are read before
+        in :meth:`listed`, and only of them and of events are rows taken from the journal; those that are partitioned by
+        pair contain only the pairs ``of_tables``, unless that is None. Events are read before
         trades: a note about a trade may be missing for a moment, but never the trade that a note is about.
         """
         tails = self._tails(tables)
@@ -174,7 +175,7 @@ class Snapshots:
             if name not in faults:
                 runs[name] = tuple(joined((*runs.get(name, ()), *more)))
         known = tuple(name for name, of_pair in runs.items() if of_pair)
-        moment = self._moment([list(files.footers) for files in found.values()], faults, known, tables)
+        moment = self._moment([list(files.footers) for files in found.values()], faults, known, tables, of_tables)
         footers = {name: files.footers for name, files in found.items()}
         promises = _promises(found)
         imported = {name: files.imported for name, files in found.items() if files.imported}
@@ -229,7 +230,7 @@ class Snapshots:
 
     def pin(self) -> Snapshot:
         """Take a snapshot of all pairs that :meth:`find_again` can find in other files."""
-        moment = self.take(tables=STAMPS)
+        moment = self.take(tables=WITHOUT_IDS)
         return replace(moment, stamped=self._stamped.pin(moment.stamped))
 
     def pin_tables(self, *tables: Dataset, pairs: Collection[str] | None = None) -> Snapshot:

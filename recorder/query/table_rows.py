@@ -66,7 +66,7 @@ def _blanks(dataset: Dataset) -> dict[str, str]:
         "columns": _INDENT.join(textwrap.wrap(", ".join(f"f.{name}" for name in columns(dataset)), _WIDTH)),
         "glob": glob_of(dataset),
         "hive": _hive(parts) if parts else "",
-        "stamp": str(dataset.stamp),
+        "stamp": dataset.stamp or dataset.time,
         "nothing": f",{_INDENT}".join(f"NULL::{_type(dataset, name)} AS {name}" for name in columns(dataset)),
     }
 

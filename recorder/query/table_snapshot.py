@@ -31,9 +31,6 @@ from recorder.lazy_imports import pc
 from recorder.query import file_order
 from recorder.query.refused_files import FAULTS, Fault, failing_path
 
-STAMPS: Final[Mapping[Dataset, str]] = {dataset: dataset.stamp for dataset in WITHOUT_IDS if dataset.stamp is not None}
-"""The tables without ids, each with the column that holds the time of arrival."""
-
 _BATCH: Final = 65_536
 
 
@@ -100,7 +97,7 @@ class TableSnapshots:
         """
         found: dict[str, TableFiles] = {}
         refused: dict[str, Fault] = {}
-        for table in STAMPS:
+        for table in WITHOUT_IDS:
             schema_file = self._schema_file(table)
             if table.by_pair and table not in looked_at:
                 unlisted = failing_path(str(self._layout.folder(table)))
@@ -139,7 +136,7 @@ class TableSnapshots:
     def pin(self, moment: TableSnapshot) -> TableSnapshot:
         """Return the snapshot in a form that :meth:`find_again` can find: reads each footer, once."""
         folders: dict[str, Extent] = {}
-        for table in STAMPS:
+        for table in WITHOUT_IDS:
             schema_file = self._schema_file(table)
             for path in (
                 path for path in moment.tables[table.name].files if path not in {schema_file, *moment.refused}
@@ -154,7 +151,7 @@ class TableSnapshots:
         found = {}
         looked_for = {failing_path(folder) for folder in kept.folders}
         refused = {path: fault for path, fault in kept.refused.items() if path not in looked_for}
-        for table in STAMPS:
+        for table in WITHOUT_IDS:
             schema_file, before = self._schema_file(table), set(kept.tables[table.name].files)
             whole: list[str] = []
             cut: list[str] = []
@@ -185,6 +182,8 @@ class TableSnapshots:
         Raise StorageError if rows are gone, and whatever :meth:`_held` raises.
         """
         whole, cut, rows = [], [], 0
+        if table.imported:
+            return self._unreplaced(folder, paths, before), []
         for path in paths:
             held = self._held(path, table)
             if path in before or held.last_us <= extent.last_us:
@@ -192,13 +191,23 @@ class TableSnapshots:
                 rows += held.rows
             elif held.first_us <= extent.last_us:
                 cut.append(path)
-                rows += _rows_until(path, STAMPS[table], extent.last_us)
+                rows += _rows_until(path, str(table.stamp), extent.last_us)
         if rows < extent.rows:
             raise StorageError(
                 f"{extent.rows - rows} rows of {folder} were in the archive and are gone: were files deleted or moved "
                 "by hand? refresh() takes what is there now"
             )
         return whole, cut
+
+    @staticmethod
+    def _unreplaced(folder: str, paths: Sequence[str], before: Collection[str]) -> list[str]:
+        """Return the files of a folder of an imported table. Raise StorageError if an import has replaced one."""
+        if {path for path in before if str(Path(path).parent) == folder} != set(paths):
+            raise StorageError(
+                f"history files were imported into {folder} after this snapshot was taken: refresh() takes what is "
+                "there now"
+            )
+        return list(paths)
 
     def _schema_file(self, table: Dataset) -> str:
         path = self._layout.schema_file(table)

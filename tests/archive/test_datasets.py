@@ -27,7 +27,7 @@ def test_what_an_entry_says_of_columns_is_true_of_them(dataset: Dataset) -> None
     assert dataset.partition not in names
     assert dataset.columns.field(dataset.time).type == TIME
     assert dataset.build([]).schema == dataset.columns
-    assert dataset.has_ids == (dataset.stamp is None), "a row without an id says when it came"
+    assert (dataset.has_ids or dataset.imported) == (dataset.stamp is None), "a row without an id says when it came"
 
 
 def test_names_are_told_apart() -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,8 +58,14 @@ def test_it_prints_its_addresses_serves_and_stops_when_asked(
     assert all(max(written[pair]) >= last_id for pair, last_id in last_ids.items())
 
 
-def test_it_prints_for_people_without_json(start: Start) -> None:
-    process = start()
+def test_it_prints_for_people_without_json(start: Start, tmp_path: Path) -> None:
+    process = start("--history-files", str(tmp_path / "past"), "--history-defect", "crlf", "--history", "20")
+    for name in ("Kraken_Trading_History_Q", "Kraken_Trading_History.zip", "Kraken_OHLCVT.zip"):
+        line = first_line(process)
+        assert name in line
+        with zipfile.ZipFile(line.removeprefix("History").strip()) as archive:
+            (member,) = (one for one in archive.namelist() if one.endswith(("XBTUSD.csv", "XBTUSD_60.csv")))
+            assert archive.read(member).endswith(b"\r\n")
     assert first_line(process).startswith("REST       http://127.0.0.1:")
     assert first_line(process).startswith("WebSocket  ws://127.0.0.1:")
     assert "DOGE/USD" in first_line(process)

@@ -12,7 +12,9 @@ from recorder.core.evidence import (
     Anchored,
     Confirmed,
     Disowned,
+    Joined,
     Knowledge,
+    NumberingSettled,
     Parked,
     Promise,
     Promised,
@@ -40,7 +42,10 @@ DISOWNED = st.builds(lambda void, us, why: Disowned(void.pair, void.span, us, wh
 RECLAIMED = st.builds(lambda void, us: Reclaimed(void.pair, void.span, us), VOIDS, TIMES)
 
 
-@given(VOIDS | CONFIRMED | PROMISED | ANCHORED | PARKED | DISOWNED | RECLAIMED)
+JOINED = st.builds(Joined, st.just("ETH/EUR"), st.just(0) | IDS, TIMES)
+
+
+@given(VOIDS | CONFIRMED | PROMISED | ANCHORED | PARKED | DISOWNED | RECLAIMED | JOINED)
 def test_what_an_event_tells_is_what_was_known(known: Knowledge) -> None:
     assert evidence.from_event(event_of(known)) == known
     assert evidence.from_event(event_of(known, evidence=[{"since": "0"}])) == known
@@ -120,6 +125,14 @@ def test_of_what_was_claimed_of_an_id_the_latest_counts_whatever_came_first(clai
     for trade_id in range(1, 14):
         told = [(one.time_us, isinstance(one, Reclaimed)) for one in claims if trade_id in one.span]
         assert (trade_id in found) == (bool(told) and not max(told)[1])
+
+
+def test_ids_are_joined_from_the_lowest_one_on_unless_they_are_numbered_anew_since() -> None:
+    claims = [Joined("A/B", 70, 1), Joined("A/B", 40, 5), Joined("A/B", 60, 9)]
+    assert evidence.joined_after(claims) == 40
+    assert evidence.joined_after([*claims, NumberingSettled("A/B", 6, anew=False)]) == 40
+    assert evidence.joined_after([*claims, NumberingSettled("A/B", 6, anew=True)]) == 60
+    assert evidence.joined_after([*claims, NumberingSettled("A/B", 9, anew=True)]) is None
 
 
 @given(CLAIMS, SMALL)

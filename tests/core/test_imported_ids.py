@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recorder.core.evidence import Anchored, Promised
+from recorder.core.evidence import Anchored, Joined, Promised
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.trade_ids import Run, Span, Spans
 
@@ -52,6 +52,30 @@ def test_above_the_anchor_everything_stored_counts() -> None:
     account.know(Anchored(PAIR, 40_000, 40))
     assert [gap.span for gap in account.gaps()] == [Span(41, 59)]
     assert account.newest() == (70, 70_000)
+
+
+def test_joined_ids_are_gaps_and_history_is_wanted_only_below_them() -> None:
+    made = ledger(run(10, 20), run(50, 60), run(100, 110), imported=Spans([Span(10, 20), Span(50, 60)]))
+    account = made.of(PAIR)
+    assert [gap.span for gap in account.history_gaps()] == [Span(21, 49), Span(61, 99)]
+    made.know(Joined(PAIR, 49, 1))
+    assert [gap.span for gap in account.gaps()] == [Span(61, 99)]
+    assert [gap.span for gap in account.history_gaps()] == [Span(21, 49)]
+    wanted = made.history(PAIR, 0)
+    assert wanted is not None
+    assert wanted.before_id == 50
+    made.know(Joined(PAIR, 9, 2))
+    assert [gap.span for gap in account.gaps()] == [Span(21, 49), Span(61, 99)]
+    assert account.history_gaps() == []
+    assert account.newest() == (110, 110_000)
+
+
+def test_ids_joined_before_anything_was_recorded_are_gaps_once_it_is() -> None:
+    made = ledger(run(10, 20), imported=Spans([Span(10, 20)]))
+    made.know(Joined(PAIR, 9, 1))
+    assert (made.of(PAIR).gaps(), made.of(PAIR).newest(), made.history(PAIR, 0)) == ((), None, None)
+    made.observe(run(100, 110))
+    assert [gap.span for gap in made.of(PAIR).gaps()] == [Span(21, 99)]
 
 
 def test_what_was_imported_while_a_pair_was_read_anew_is_kept() -> None:

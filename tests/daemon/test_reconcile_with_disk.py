@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from recorder.archive import load_ledger, locks, stored_evidence
 from recorder.archive.compaction import compact, compact_segments
@@ -24,6 +25,8 @@ from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.ledger_difference import LedgerClaims
 from recorder.core.trade_ids import Span, Spans, runs_of
 from recorder.daemon.reconcile_with_disk import ALL_S, LOOK_S, Reconcile
+from recorder.history.join import join
+from recorder.history.join import read as between
 from recorder.ingest.commit import Commit
 from recorder.ingest.drain import Drainer
 from recorder.ingest.drain_schedule import DrainSchedule
@@ -488,6 +491,22 @@ async def test_ids_that_are_disowned_beside_the_recorder_are_learnt_without_an_a
         await settle_until(lambda: not bench.account.disowned)
         assert list(bench.account.spans) == [Span(1, 20)]
         assert (bench.holes, bench.planned, bench.differences()) == ([], [], 0)
+
+
+async def test_ids_that_are_joined_beside_the_recorder_become_gaps(tmp_path: Path) -> None:
+    async with comparing(tmp_path) as bench:
+        archive = bench.opened.archive
+        archive.append(PAIR, trades(50, 60))
+        bench.ledger.observe_all(bench.found().runs())
+        archive.append(PAIR, [structs.replace(one, source="bulk") for one in trades(1, 20)])
+        await bench.pass_look()
+        await settle_until(lambda: bench.account.imported == Spans([Span(1, 20)]))
+        assert bench.account.gaps() == ()
+        assert join(archive, between(archive, [PAIR]), {PAIR: 1}, 5) == {PAIR: 29}
+        await bench.pass_look()
+        await settle_until(lambda: [gap.span for gap in bench.account.gaps()] == [Span(21, 49)])
+        assert bench.same()
+        assert bench.differences() == 0
 
 
 async def test_disowned_ids_that_come_again_are_held_until_the_drain_and_no_longer(tmp_path: Path) -> None:

@@ -66,10 +66,20 @@ def test_the_head_ends_with_a_line(tmp_path: Path) -> None:
     assert one.head() == b"1234567\n" * (members.HEAD_BYTES // 8)
 
 
-def test_a_file_without_lines_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
-    (one,) = find([zipped(tmp_path / "q.zip", {"A.csv": bytes(3 << 20)})]).members
-    with pytest.raises(UsageError, match="line of more than"):
-        list(one.blocks(1 << 20))
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_a_line_without_end_is_cut_before_it_fills_the_memory(
+    tmp_path: Path, end: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "LONGEST_LINE", 1_000)
+    content = end.join([b"1,2", b"3" * 5_000, b"4,5", b"6" * 1_500])
+    (one,) = find([zipped(tmp_path / "q.zip", {"A.csv": content})]).members
+    for size in (99, 1_000, 4_096):
+        blocks = list(one.blocks(size))
+        assert max(map(len, blocks)) <= 1_000 + 2 * size + len(members.CUT)
+        lines = b"".join(blocks).split(end)
+        assert [line[:3] for line in lines] == [b"1,2", b"333", b"4,5", b"666"]
+        assert [line.endswith(members.CUT) for line in lines] == [False, True, False, True]
+        assert max(map(len, lines)) <= 1_000 + size + len(members.CUT)
 
 
 def test_zip64_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

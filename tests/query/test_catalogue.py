@@ -93,7 +93,7 @@ def test_every_analysis_begins_with_its_question_and_typed_parameters(path: Path
             one.value(one.default)
 
 
-OFFERED = ["candle_audit", "dollar_bars", "tick_bars", "time_bars", "volume_bars"]
+OFFERED = ["bulk_audit", "candle_audit", "dollar_bars", "tick_bars", "time_bars", "volume_bars"]
 
 
 @pytest.mark.parametrize("name", OFFERED)
@@ -150,7 +150,7 @@ def test_parameters_are_bound_by_type_and_left_out_ones_have_their_defaults() ->
     [
         ("wvap", {}, "there is no query 'wvap'; did you mean vwap?"),
         ("vol", {}, "there is no query 'vol'; did you mean volatility or volume_bars or volume_profile?"),
-        ("?", {}, "there is no query .*; use one of candle_audit, certificates"),
+        ("?", {}, "there is no query .*; use one of bulk_audit, candle_audit, certificates"),
         ("vwap", {}, "vwap needs pair, VARCHAR: the v2 symbol"),
         ("vwap", {"pair": "A/B", "wdith": "1 hour"}, "no parameter 'wdith'; did you mean width"),
         ("vwap", {"pair": "A/B", "width": "banana"}, "width = 'banana' is no INTERVAL: the length of a bar"),

@@ -309,7 +309,7 @@ def test_a_connection_gives_certificates_as_a_frame(archive: Written) -> None:
     with connect(archive.data) as opened:
         found = opened.certificates()
         columns = "pair day status first_id last_id rows missing void disowned unreadable first_time last_time"
-        assert list(found.columns) == [*columns.split(), "certified_rows", "certified_sha256"]
+        assert list(found.columns) == [*columns.split(), "certified_rows", "certified_sha256", "proof"]
         assert list(found["status"][:2]) == ["complete", "open"]
         assert set(opened.certificates(hashed=True).columns) == {*found.columns, "sha256"}
 

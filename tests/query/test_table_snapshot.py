@@ -139,7 +139,8 @@ def test_tables_that_an_earlier_release_did_not_have_are_empty_and_an_archive_wi
 ) -> None:
     archive.noted(event(1))
     later = [table for table in DATASETS if table.added_later]
-    assert {table.name for table in later} == {"quotes", "quote_sessions", "market_events"}
+    names = {"quotes", "quote_sessions", "market_events", "bulk_trades", "bulk_ohlc"}
+    assert {table.name for table in later} == names
     for table in later:
         shutil.rmtree(archive.layout.folder(table))
     with connect(archive.data, frozen=True) as opened:

@@ -112,6 +112,8 @@ globalThis.CandleChart = (() => {
     const trades = span.missing === null ? "an unknown number of trades" : counted(span.missing, "trade");
     if (span.kind === "before") return `before the recording, which began ${moment(span.until)}`;
     const when = [span.from, span.until].map((end) => (end === null ? "" : moment(end))).join(" to ");
+    if (span.kind === "imported") return `${when}: built from trades without ids, of history files`;
+    if (span.kind === "published") return `${when}: candles of history files`;
     if (span.kind === "repaired") return `gap ${when}: ${trades} missed, and fetched later`;
     return `gap ${when}: ${trades} missing`;
   }
@@ -120,6 +122,8 @@ globalThis.CandleChart = (() => {
     missing: (span) => (span.missing === null ? "missing" : `${thousands(span.missing)} missing`),
     repaired: (span) => `${thousands(span.missing)} fetched later`,
     before: () => "before the recording",
+    imported: () => "from history files",
+    published: () => "candles of history files",
   };
 
   const STATES = {
@@ -333,6 +337,8 @@ globalThis.CandleChart = (() => {
         kinds.has("missing") && key("missing", "gap: trades are missing"),
         kinds.has("missing") && key("incomplete", "incomplete bar"),
         kinds.has("repaired") && key("repaired", "gap that was filled"),
+        kinds.has("imported") && key("imported", "built from trades of history files"),
+        kinds.has("published") && key("published", "candles of history files"),
         kinds.has("before") && key("before", "before the recording"),
         (kinds.has("after") || kinds.has("before")) && key("unfinished", "bar at an end of the recording"),
       ].filter(Boolean);
@@ -499,7 +505,7 @@ globalThis.CandleChart = (() => {
     _colours() {
       const names = ["paper", "ink", "faint", "grid"];
       for (const way of ["rising", "falling"]) names.push(way, `${way}-soft`, `${way}-pale`);
-      for (const kind of ["missing", "repaired", "before"]) names.push(kind, `${kind}-edge`, `${kind}-ink`);
+      for (const kind of ["missing", "repaired", "imported", "published", "before"]) names.push(kind, `${kind}-edge`, `${kind}-ink`);
       this._palette = colours(this._root, names);
       const { paper, ink, faint, grid } = this._palette;
       const line = { color: faint, labelBackgroundColor: ink };

@@ -1,0 +1,180 @@
+"""Importing members of candles (OHLCVT) into the table ``bulk_ohlc``, year by year, digit by digit as printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recorder.archive.bulk_ohlc import BulkOhlc, NewCandles
+from recorder.archive.imported_files import EXAMPLES, Prefer
+from recorder.archive.imported_history import History, Source
+from recorder.archive.trades import TradeArchive
+from recorder.core.disk_limits import require
+from recorder.disk import Room
+from recorder.errors import UsageError
+from recorder.history.classic_import import BulkResult, source_of
+from recorder.history.contents import Entry
+from recorder.history.in_order import InOrder, set_apart, times_us
+from recorder.history.members import Digest
+from recorder.history.numbered_rows import OHLCVT, Odd, read_ahead
+from recorder.history.odd_lines import OddLines
+from recorder.history.results import MemberResult
+from recorder.kraken.history_files import TIMEFRAMES
+
+_US_PER_MINUTE: Final = 60_000_000
+
+
+@dataclass(slots=True)
+class CandlesResult(BulkResult):
+    """What a member of candles had, by year."""
+
+    years: list[int] = field(default_factory=list)
+    timeframe: str = ""
+
+    def detail(self) -> dict[str, Any]:
+        """Return what the event ``imported`` says of it."""
+        return {**MemberResult.detail(self), "timeframe": self.timeframe, "years": self.years}
+
+    def differs(self, count: int, first: list[str]) -> None:
+        """Report candles that differ from stored ones."""
+        self.differing.first += first[: EXAMPLES - len(self.differing.first)]
+        self.differing.count += count
+
+
+class CandleImport:
+    """Imports members of the layout ``OHLCVT``. ``possible`` are the times that a row can have (µs since 1970 UTC)."""
+
+    def __init__(
+        self,
+        archive: TradeArchive,
+        *,
+        room: Callable[[], Room],
+        possible: tuple[int, int],
+        prefer: Prefer | None = None,
+    ) -> None:
+        self._archive = archive
+        self._table = BulkOhlc(archive.layout, archive.disk)
+        self._room = room
+        self._possible = possible
+        self._prefer = prefer
+
+    def member(self, entry: Entry, digest: Digest, done: Callable[[int], None]) -> CandlesResult:
+        """Import one member; ``done`` is called with the bytes read. Return what it had.
+
+        Raises UsageError if it cannot be read or its name has no known length, UnsoundFile, UnreadableFile or
+        UnknownVersion if the pair's stored files cannot be trusted, DiskError. The years that were finished until then
+        stay.
+        """
+        minutes = entry.member.name.minutes or 0
+        if minutes not in TIMEFRAMES:
+            known = ", ".join(map(str, TIMEFRAMES))
+            raise UsageError(
+                f"{entry.member} has candles, and its name does not end in their length, as XBTUSD_60.csv does: one of "
+                f"{known} minutes"
+            )
+        source, result = source_of(entry.member, digest), CandlesResult()
+        stored = self._table.years(entry.pair)
+        result.timeframe = TIMEFRAMES[minutes]
+        for year, rows in self._years(entry, minutes, result, done):
+            result.years.append(year)
+            if year in stored and self._is_settled(stored[year], source, TIMEFRAMES[minutes], result):
+                result.compared += rows.num_rows
+                continue
+            room = self._room()
+            require(room.free, room.total, stopped=f"{entry.pair}: stopped before its year {year}")
+            found = self._table.put(
+                entry.pair, year, source, NewCandles(TIMEFRAMES[minutes], minutes, rows), self._prefer
+            )
+            result.added += found.added + found.replaced
+            result.compared += rows.num_rows - found.added - found.replaced
+            if self._prefer is None:
+                result.differs(found.differing, found.first)
+        return result
+
+    def holds(self, pair: str, detail: Mapping[str, Any]) -> bool:
+        """Return whether all years of a member were taken into account, and nothing is left to the user."""
+        years, sha256 = detail.get("years"), str(detail.get("sha256"))
+        if not isinstance(years, list):
+            return False
+        stored = self._table.years(pair)
+        found = [stored[year].series_of(sha256, str(detail.get("timeframe"))) for year in years if year in stored]
+        known = [one for one in found if one is not None]
+        undecided = self._prefer is not Prefer.HELD and any(one.differing for one in known)
+        return len(known) == len(years) and not undecided
+
+    def tidy(self, pair: str) -> None:
+        """Do nothing: each year is one file."""
+
+    def _is_settled(self, history: History, source: Source, timeframe: str, result: CandlesResult) -> bool:
+        """Return whether nothing of a member is left to be decided in a year; report what differed when it was."""
+        mine = history.series_of(source.sha256, timeframe)
+        if mine is None or (mine.differing and self._prefer is Prefer.NEW):
+            return False
+        if mine.differing and self._prefer is None:
+            result.differs(mine.differing, [])
+        return True
+
+    def _years(
+        self, entry: Entry, minutes: int, result: CandlesResult, done: Callable[[int], None]
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """Yield the candles of each year, ascending in time and each once."""
+        order, lines = InOrder(OHLCVT, self._possible, 0), OddLines(self._archive, entry)
+
+        def each_once(rows: pa.Table) -> pa.Table:
+            rows, odd = _each_once(rows, last_us, minutes)
+            lines.add_placed(map(_placed, odd), result.odd)
+            return rows
+
+        waiting: list[pa.Table] = []
+        last_us = -1
+        for size, read in read_ahead(entry.member.blocks(), OHLCVT):
+            result.saw(read)
+            rows, odd = order.add(read)
+            lines.add_placed(map(_placed, odd), result.odd)
+            waiting.append(each_once(rows))
+            last_us = max([last_us, *times_us(rows)[-1:].tolist()])
+            yield from _finished(waiting)
+            done(size)
+        waiting.append(each_once(order.rest()))
+        yield from _finished(waiting, every=True)
+
+
+def _each_once(rows: pa.Table, last_us: int, minutes: int) -> tuple[pa.Table, list[Odd]]:
+    """Return the rows but those that begin when another does, or at no multiple of their length, and these."""
+    times = times_us(rows)
+    again = np.diff(times, prepend=last_us) <= 0
+    between = (times % (minutes * _US_PER_MINUTE) != 0) & ~again
+    odd = [
+        line
+        for wrong, why in ((again, "its interval came before"), (between, "no interval begins at its time"))
+        for line in set_apart(rows.filter(pa.array(wrong)), why)
+    ]
+    return rows.filter(pa.array(~(again | between))), odd
+
+
+def _placed(odd: Odd) -> tuple[int, bytes, str]:
+    return odd.row, odd.line.encode(), odd.why
+
+
+def _finished(waiting: list[pa.Table], *, every: bool = False) -> Iterator[tuple[int, pa.Table]]:
+    """Yield the rows of years that are over, and leave the others in the list."""
+    if not waiting:
+        return
+    newest = pc.max(waiting[-1]["time"]).as_py()
+    oldest = next((rows["time"][0].as_py() for rows in waiting if rows.num_rows), None)
+    if oldest is None or (not every and (newest is None or newest.year == oldest.year)):
+        return
+    rows = pa.concat_tables(waiting)
+    years = pc.year(rows["time"])
+    waiting.clear()
+    for year in sorted(pc.unique(years).to_pylist()):
+        of_year = rows.filter(pc.equal(years, year))
+        if every or year < newest.year:
+            yield year, of_year
+        else:
+            waiting.append(of_year)
