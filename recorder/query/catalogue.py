@@ -188,7 +188,7 @@ def _written(name: str) -> str:
 
 def engine_text(engine: str) -> str:
     """Return the text, with placeholders, that gives another engine its views: SQL, or Python for polars."""
-    found = {name.partition(".")[0]: entry for entry in _root().joinpath("engines").iterdir() if (name := entry.name)}
+    found = {entry.name.partition(".")[0]: entry for entry in _root().joinpath("engines").iterdir()}
     return found[engine].read_text(encoding="utf-8")
 
 
