@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test run lint style types layers wheel recipes clean
+.PHONY: demo test run lint style types layers wheel recipes engines clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -32,7 +32,13 @@ wheel: .venv/bin/python
 # What the examples in docs/recipes.md need, each in an environment of its own.
 recipes: $(patsubst .ci/recipes/%.txt,.recipes/%/installed,$(wildcard .ci/recipes/*.txt))
 
-.recipes/%/installed: .ci/recipes/%.txt
+# Asks all engines the same of one archive. One that cannot be installed is listed as such.
+engines: .venv/developing
+	-$(MAKE) --keep-going $(patsubst .ci/engines/%.txt,.recipes/%/installed,$(wildcard .ci/engines/*.txt))
+	$(BIN)/python -m benchmarks.engines
+
+vpath %.txt .ci/recipes .ci/engines
+.recipes/%/installed: %.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

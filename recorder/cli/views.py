@@ -8,7 +8,9 @@ import typer
 
 from recorder.cli import output
 from recorder.cli.screen import echo
-from recorder.query import catalogue
+from recorder.errors import UsageError
+from recorder.query import catalogue, engine_views
+from recorder.query.engine_views import Engine
 from recorder.query.trade_files import TradeFiles
 
 
@@ -16,6 +18,10 @@ def views(
     data: Path = typer.Option(Path("data"), help="The archive's folder."),
     database: Path | None = typer.Option(
         None, help="Write the views into this DuckDB database file instead, and replace an older one of ours."
+    ),
+    engine: Engine | None = typer.Option(
+        None,
+        help="Print views for this engine instead: trades, unknown ids and exact candles, as docs/engines.md says.",
     ),
 ) -> None:
     """Print one SQL script that defines the views and macros over this archive in any DuckDB client.
@@ -25,6 +31,11 @@ def views(
     """
     folder = data.absolute()
     TradeFiles(folder)  # the views of a missing archive could not even be created
+    if engine is not None:
+        if database is not None:
+            raise UsageError("--database is for DuckDB: leave out --engine")
+        echo(engine_views.text(engine, folder))
+        return
     if database is None:
         echo(catalogue.script(folder))
         return

@@ -186,6 +186,12 @@ def _written(name: str) -> str:
     return _root().joinpath(*f"{name}.sql".split("/")).read_text(encoding="utf-8")
 
 
+def engine_text(engine: str) -> str:
+    """Return the text, with placeholders, that gives another engine its views: SQL, or Python for polars."""
+    found = {entry.name.partition(".")[0]: entry for entry in _root().joinpath("engines").iterdir()}
+    return found[engine].read_text(encoding="utf-8")
+
+
 def simpler(part: str, *, simple: bool) -> str:
     """Return the SQL that switches the macros of a ``part`` of a snapshot to their simple or their general form."""
     short = text(f"{_SIMPLE}/{part}")
