@@ -34,6 +34,9 @@ _FORM: Final = re.compile(r"sources/\w+/stored")
 _PLAIN_ROWS: Final = "sources/plain/stored"
 _NO_ROWS: Final = "sources/lacking/stored"
 """Stands in for _PLAIN_ROWS for tables that an archive lacks."""
+_PLAIN_IMPORTS: Final = "sources/plain/imported"
+_NO_IMPORTS: Final = "sources/lacking/imported"
+"""Stands in for _PLAIN_IMPORTS where an archive lacks all tables of history files."""
 ABSENT: Final = "sources/snapshot/absent_spans"
 """Collects the void and disowned ids of the snapshot for ASKED_ABSENT, which reads the events at each query."""
 ASKED_ABSENT: Final = "sources/plain/absent_spans"
@@ -222,14 +225,17 @@ def _lacking(data: Path) -> tuple[Dataset, ...]:
 
 
 def _plain_texts(lacking: Sequence[Dataset]) -> Iterator[str]:
+    no_imports = all(dataset in lacking for dataset in DATASETS if dataset.imported)
+    there = [dataset for dataset in WITHOUT_IDS if dataset not in lacking]
     for name in plain():
-        if name != _PLAIN_ROWS:
+        if name == _PLAIN_ROWS:
+            yield table_rows.filled(_written(name), lacking)
+            if lacking:
+                yield table_rows.filled(_written(_NO_ROWS), there)
+        elif name == _PLAIN_IMPORTS and no_imports:
+            yield text(_NO_IMPORTS)
+        else:
             yield text(name)
-            continue
-        yield table_rows.filled(_written(name), lacking)
-        if lacking:
-            there = [dataset for dataset in WITHOUT_IDS if dataset not in lacking]
-            yield table_rows.filled(_written(_NO_ROWS), there)
 
 
 def plain() -> tuple[str, ...]:
