@@ -280,17 +280,21 @@ MARKET_EVENTS: Final = replace(
     added_later=True,
 )
 
-BOOK_EVENTS: Final = replace(MARKET_EVENTS, name="book_events", journal=BOOKS_JOURNAL)
+BOOK_EVENTS: Final = replace(
+    MARKET_EVENTS,
+    name="book_events",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then what it told of "
+    "the connections of books is lost, and nothing else depends on it",
+    journal=BOOKS_JOURNAL,
+)
 
-
-_IMPORT_AGAIN: Final = "move it out of the archive, and import the history files of its pair again"
 BULK_TRADES: Final = Dataset(
     "bulk_trades",
     schema.BULK_TRADES,
     schema.bulk_trades_table,
     order=("time", "row"),
     time="time",
-    remedy=_IMPORT_AGAIN,
+    remedy="move it out of the archive, and import the history files with the trades of its pair again",
     encodings={"time": "delta", "row": "delta", "price": "words", "member": "words"},
     partition="pair",
     period="year",
@@ -304,7 +308,7 @@ BULK_OHLC: Final = Dataset(
     schema.bulk_ohlc_table,
     order=("timeframe", "time"),
     time="time",
-    remedy=_IMPORT_AGAIN,
+    remedy="move it out of the archive, and import the history files with the candles of its pair again",
     encodings={
         "timeframe": "words",
         "time": "delta",

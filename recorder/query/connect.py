@@ -290,7 +290,10 @@ class Archive:
         return _frame(answer, how, names, nullable=answer.rows.column_names)
 
     def check(self, text: str) -> None:
-        """Raise UsageError unless a text is one SQL statement that only reads, as :meth:`sql` does; run nothing."""
+        """Raise UsageError unless a text is one SQL statement that only reads, as :meth:`sql` does; run nothing.
+
+        >>> archive.check("SELECT count(*) FROM trades")
+        """
         self._check()
         self._reader.check_statement(text)
 

@@ -234,7 +234,8 @@ def test_a_power_cut_at_any_call_loses_nothing_acknowledged_and_doubles_nothing(
                 starts.check(tree, set(cut.noted))
             except Exception as error:
                 raise AssertionError(f"cut before {cut.before}, which left {tree}") from error
-    assert len(starts.over) > len(moments) / 3, "hardly any state differed: is the model at work?"
+    # Some calls change nothing that a start can see: making folders and first files of tables is most of a creation.
+    assert len(starts.over) > len(moments) / 4, "hardly any state differed: is the model at work?"
 
 
 @pytest.mark.parametrize(("name", "can_swap"), CASES)

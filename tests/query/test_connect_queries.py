@@ -283,7 +283,15 @@ def test_a_name_cannot_become_markup_and_a_damaged_pair_is_named(archive: Writte
 
 
 def test_the_package_shows_its_public_names() -> None:
-    assert dir(recorder) == ["AliasWarning", "Archive", "__version__", "connect", "errors"]
+    assert dir(recorder) == [
+        "Account",
+        "AliasWarning",
+        "Archive",
+        "__version__",
+        "connect",
+        "connect_account",
+        "errors",
+    ]
     assert recorder.Archive is Archive
     assert recorder.AliasWarning is AliasWarning
     assert issubclass(recorder.errors.GapError, recorder.errors.RecorderError)

@@ -19,7 +19,8 @@ def registered(table: Dataset) -> dict[str, str]:
     with duckdb.connect() as client:
         found = {name: str(kind) for name, kind, *_ in client.sql("DESCRIBE FROM rows").fetchall()}
     assert list(found) == rows.column_names
-    return found | ({} if table.partition is None else {table.partition: "VARCHAR"})
+    days = {"date": "DATE"} if table.period == "date" else {}
+    return found | days | ({} if table.partition is None else {table.partition: "VARCHAR"})
 
 
 def relations(table: Dataset) -> list[str]:
