@@ -139,7 +139,7 @@ async def test_a_backfill_that_is_killed_goes_on_from_there_beside_a_recorder(tm
                 again.close()
             asked = sandbox.requests.to("/0/public/Trades")
             first, second = (history(part, start_ns) for part in (asked[:pages], asked[pages:]))
-            # How many pages follow says nothing: the recorder beside it fetches the same gap once it sees rows below it.
+            # Their number says nothing: the recorder beside it fetches the same gap once it sees rows below.
             assert min(second) > min(first), "it goes on from where it was, and reads nothing before it again"
             sandbox.freeze()
             await until(lambda: caught_up(data, sandbox.last_ids()), what="all is held")
