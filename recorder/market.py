@@ -210,9 +210,9 @@ async def record(
         async with client_session(proxy_for(config.exchange.rest_url, config.exchange.proxy)) as client:
             host = _Host(disk, clock, random or Random(), client)  # noqa: S311 -- spreads retries
             runs: list[_Run] = []
-            for subject, told in zip(_SUBJECTS, (report, books), strict=True):
+            for subject, subject_report in zip(_SUBJECTS, (report, books), strict=True):
                 foundation = await _founded(subject, layout, host, opened)
-                runs.append(_Run(subject, config, foundation, report=told, stop=stop))
+                runs.append(_Run(subject, config, foundation, report=subject_report, stop=stop))
             opened.callback(threads.shutdown)  # before the journals are closed
             await _side_by_side(runs, changes, stop)
 
@@ -294,7 +294,7 @@ class _Run:
         client, clock, disk = host.client, host.clock, host.disk
         self._subject, self._journal = subject, foundation.journal
         self._config, self._stop, self._clock, self._metrics = config, stop, clock, report.metrics
-        self._vouched = vouched = ConfirmedTime(clock)
+        self._confirmed_time = confirmed_time = ConfirmedTime(clock)
         self._inbox = inbox = Inbox()
         notes, self._pace = Notes(inbox, clock), Pace(config.exchange.requests_per_second)
         http = Http(
@@ -331,7 +331,7 @@ class _Run:
             archive,
             tables,
             keep_raw=config.journal.keep > 0,
-            latest_s=vouched.latest_s,
+            latest_s=confirmed_time.latest_s,
             metrics=report.metrics,
             report_once=notes.report_once,
         )
@@ -349,7 +349,7 @@ class _Run:
             disk,
             context,
             keep_s=config.journal.keep,
-            now_s=vouched.now_s,
+            now_s=confirmed_time.now_s,
             of=subject.journal,
             keep_rows_s=subject.kept(config),
         )
@@ -367,7 +367,7 @@ class _Run:
     def _answered(self, request: rest_api.Request, ended: HttpAnswer | ExchangeError) -> None:
         self._metrics.requested(request.path, ended if isinstance(ended, ExchangeError) else None)
         if isinstance(ended, HttpAnswer) and ended.date_s is not None:
-            self._vouched.take(ended.date_s)
+            self._confirmed_time.take(ended.date_s)
 
     async def until_stopped(self, changes: asyncio.Queue[Config]) -> None:
         """Record until a stop is requested, then end each task in the order in which what is recorded passes through.

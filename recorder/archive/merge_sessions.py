@@ -74,16 +74,16 @@ class SessionMerge:
 
     def _left(self, part: SessionPart, counted: Counted) -> Iterator[SessionPart]:
         """Yield what a part tells of messages that are not ``counted``, and of the end of its session."""
-        told = None if part.first_message is None else Span(part.first_message, part.last_message)
-        left = [] if told is None else counted.get((part.pair, part.session), Spans()).missing(told)
-        if told is None or left == [told]:
+        span_of_part = None if part.first_message is None else Span(part.first_message, part.last_message)
+        left = [] if span_of_part is None else counted.get((part.pair, part.session), Spans()).missing(span_of_part)
+        if span_of_part is None or left == [span_of_part]:
             yield part
             return
         for span in left:
             of_span = undisturbed(partial(self._found, part, span), f"the files of {part.pair}")
-            yield _only(part, span, of_span, part.ended_us if span.last == told.last else None)
-        if part.ended_us is not None and (not left or left[-1].last != told.last):
-            yield _only(part, told, _Rows(), part.ended_us)
+            yield _only(part, span, of_span, part.ended_us if span.last == span_of_part.last else None)
+        if part.ended_us is not None and (not left or left[-1].last != span_of_part.last):
+            yield _only(part, span_of_part, _Rows(), part.ended_us)
 
     @property
     def _files(self) -> str:

@@ -28,6 +28,7 @@ from recorder.archive import read_trades
 from recorder.archive.layout import Layout
 from recorder.cli.interrupts import on_interrupt
 from recorder.cli.screen import Screen
+from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, OpsConfig, TradesConfig
 from recorder.core.event_kinds import EventKind
@@ -174,8 +175,8 @@ def _story(archive: Archive) -> str:
     pairs = len({event["pair"] for event in gaps})
     filled = max(event["time"] for event in closed)
     return (
-        f"At {ended[0]['time']:%H:%M:%S} UTC the exchange went away. When it was back, {missing:,} trades of {pairs} "
-        f"pairs were missing, as their ids showed. They were fetched, and the last gap was closed at "
+        f"At {ended[0]['time']:%H:%M:%S} UTC the exchange went away. When it was back, {counted(missing, 'trade')} of "
+        f"{counted(pairs, 'pair')} had gone by, as their ids showed. They were fetched, and the last gap was closed at "
         f"{filled:%H:%M:%S}. The chart of {DRAWN} shows that time in green.\n"
     )
 

@@ -54,7 +54,7 @@ class Heartbeat:
         self._since = datetime.fromtimestamp(clock.wall_ns() // 1_000_000_000, UTC)
         self._answered_s = clock.monotonic()
         self._offset = ClockOffset()
-        self._vouched = ConfirmedTime(clock)
+        self._confirmed_time = ConfirmedTime(clock)
         self._parts: Parts | None = None
         self._silent_s: Callable[[], Sequence[float]] | None = None
         self._connects_in_s: Callable[[], float] = lambda: 0.0
@@ -70,18 +70,18 @@ class Heartbeat:
         if isinstance(ended, HttpAnswer):
             self._answered_s = self._clock.monotonic()
             if ended.date_s is not None:
-                self._vouched.take(ended.date_s)
+                self._confirmed_time.take(ended.date_s)
             if ended.date_s is not None and ended.sent_ns is not None:
                 self._offset.take(sent_s=ended.sent_ns / 1e9, recv_s=ended.recv_ns / 1e9, date_s=ended.date_s)
                 self._metrics.clock_offset.set(self._offset.offset_s or 0.0)
 
     def now_s(self) -> float | None:
         """Return the earliest possible time by host and exchange (seconds since 1970); None before the first answer."""
-        return self._vouched.now_s()
+        return self._confirmed_time.now_s()
 
     def latest_s(self) -> float:
         """Return the latest possible time, by host and exchange (seconds since 1970)."""
-        return self._vouched.latest_s()
+        return self._confirmed_time.latest_s()
 
     def watch_requests(self, paused_s: Callable[[], float]) -> None:
         """Report from now on how long REST requests are paused after a refusal."""

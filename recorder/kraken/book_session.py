@@ -289,14 +289,8 @@ class BookSession(ChannelSession[BookMessage, Data]):
 
     def _judge(self, frame: wire.Frame, now_s: float) -> tuple[Kind | None, Sequence[Common | Data]]:
         kind, effects = super()._judge(frame, now_s)
-        if frame.method != "unsubscribe" or not frame.success:
-            return kind, effects
-        try:
-            ended = wire.ack_result(frame.result)
-        except wire.UNREADABLE:
-            return kind, effects
-        left = ended.channel == self._channel.name and ended.symbol and ended.symbol not in self._pairs
-        return kind, [*effects, *self._end([ended.symbol] if left and ended.symbol else [], "unsubscribed")]
+        left = [pair for pair in self._unsubscribed(frame) if pair not in self._pairs]
+        return kind, [*effects, *self._end(left, "unsubscribed")]
 
     def _acknowledged(self, symbol: str | None, time_in: str | None, now_s: float) -> Sequence[Common | Data]:
         effects = super()._acknowledged(symbol, time_in, now_s)

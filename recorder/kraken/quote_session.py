@@ -165,14 +165,7 @@ class QuoteSession(ChannelSession[TopRow, NumberedRows | SessionsEnded]):
         self, frame: wire.Frame, now_s: float
     ) -> tuple[Kind | None, Sequence[Common | NumberedRows | SessionsEnded]]:
         kind, effects = super()._judge(frame, now_s)
-        if frame.method != "unsubscribe" or not frame.success:
-            return kind, effects
-        try:
-            ended = wire.ack_result(frame.result)
-        except wire.UNREADABLE:
-            return kind, effects
-        ours = ended.channel == self._channel.name and ended.symbol is not None
-        return kind, [*effects, *self._end([ended.symbol] if ours and ended.symbol else [])]
+        return kind, [*effects, *self._end(self._unsubscribed(frame))]
 
     def _end(self, pairs: Sequence[str]) -> list[SessionsEnded]:
         running = [(pair, self._running.pop(pair)) for pair in pairs if pair in self._running]

@@ -334,6 +334,16 @@ class ChannelSession(ABC, Generic[Claim, Data]):
             return "status", _statuses(frame)
         return None, ()
 
+    def _unsubscribed(self, frame: wire.Frame) -> list[str]:
+        """Return the pair whose subscription this frame ends by its word; none for any other frame."""
+        if frame.method != "unsubscribe" or not frame.success:
+            return []
+        try:
+            ended = wire.ack_result(frame.result)
+        except wire.UNREADABLE:
+            return []
+        return [ended.symbol] if ended.channel == self._channel.name and ended.symbol else []
+
     def tick(self, now_s: float) -> list[Common | Data]:
         """Let time pass: hang up on a dead connection, ping a quiet one, repeat unanswered requests."""
         quiet_s = now_s - self._heard_s

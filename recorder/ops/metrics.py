@@ -237,7 +237,7 @@ class Metrics:
         return generate_latest(self.registry) + self.beside.encode()
 
     def text_beside(self, process: str) -> str:
-        """Return the metrics that tell how a process beside the daemon fares, with its name in theirs."""
+        """Return the metrics of a process beside the daemon, with its name in theirs."""
         renamed = CollectorRegistry()
         renamed.register(_Renamed(self.registry, process))
         return generate_latest(renamed).decode()
