@@ -1,7 +1,7 @@
 """The process beside the recorder that records quotes and books, as ``python -m recorder.market``: its composition.
 
 It has connections, journals, drains and upkeep of its own, and shares with the recorder only the archive's folder: the
-limits of requests and attempts to connect. Nothing that happens to it happens to trades. Quotes and books are recorded
+limits of requests and attempts to connect: it takes no lock that the recorder waits for. Nothing that happens to it happens to trades. Quotes and books are recorded
 side by side, each as a run of its own (:class:`_Run`), which differ by what their :class:`_Subject` contains.
 
 The recorder starts it, and tells it its configuration by standard input (``daemon/child_messages.py``). SIGTERM stops

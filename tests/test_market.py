@@ -26,7 +26,7 @@ from recorder.market import Report, listen, record
 from recorder.runtime.stop import Stop
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from tests.archives import writing
+from tests.archives import START_US, quote, writing
 from tests.end_to_end.harness import REPOSITORY, config_for, until
 
 PARENT = """
@@ -102,17 +102,24 @@ async def test_a_new_configuration_is_applied_while_it_records_and_a_mistaken_on
     assert locked <= of_it, "the recorder waits for none of these locks"
 
 
-async def test_without_pairs_it_archives_what_was_left_and_ends(tmp_path: Path) -> None:
-    with writing(tmp_path / "data") as archive:
-        journal = Journal(archive.data, Disk(), staging=tmp_path, now_ns=1, journal=MARKET_JOURNAL)
-        journal.append([segment.encode_note(1_762_776_000 * 10**9, "connected", connection=1)])
-        journal.close()
-        assert has_lines(archive.layout.journal_dir(MARKET_JOURNAL))
-        config = Config(archive=ArchiveConfig(path=archive.data))
-        await record(config, Stop(), asyncio.Queue[Config](), Report())
-        assert not has_lines(archive.layout.journal_dir(MARKET_JOURNAL))
-        with recorder.connect(archive.data) as opened:
-            assert opened.sql("SELECT kind FROM events", to="arrow").to_pylist() == [{"kind": "connected"}]
+async def test_without_pairs_it_archives_what_was_left_and_removes_what_is_old_and_ends(tmp_path: Path) -> None:
+    clock = SystemClock()
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=100, history=20), clock=clock)
+    async with sandbox.serve():
+        with writing(tmp_path / "data") as archive:
+            archive.quoted([quote(1, 0, START_US), quote(2, 0, clock.wall_ns() // 1000)])
+            journal = Journal(archive.data, Disk(), staging=tmp_path, now_ns=1, above=9, journal=MARKET_JOURNAL)
+            journal.append([segment.encode_note(1_762_776_000 * 10**9, "connected", connection=1)])
+            journal.close()
+            assert has_lines(archive.layout.journal_dir(MARKET_JOURNAL))
+            keep = QuotesConfig.model_validate({"keep": "90d"})
+            config = config_for(sandbox, archive.data).model_copy(update={"quotes": keep})
+            await record(config, Stop(), asyncio.Queue[Config](), Report())
+            assert not has_lines(archive.layout.journal_dir(MARKET_JOURNAL))
+            with recorder.connect(archive.data) as opened:
+                assert opened.sql("SELECT kind FROM events", to="arrow").to_pylist() == [{"kind": "connected"}]
+                for table in ("quotes", "quote_sessions"):
+                    assert opened.sql(f"SELECT session FROM {table}", to="arrow").to_pylist() == [{"session": 2}]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems leave it to the end of standard input")

@@ -1,7 +1,7 @@
 """The process that records quotes and books, as seen from the recorder: when it is begun, and what it shows of itself.
 
 It is a process of its own because Python runs one thread at a time: beside these, which come far more often, trades
-would wait for each step of the work on them.
+would wait for each step of the work on them. The tables that it locks are its own.
 """
 
 from __future__ import annotations
