@@ -1,8 +1,9 @@
 """The process beside the recorder that records quotes and books, as ``python -m recorder.market``: its composition.
 
-It has connections, journals, drains and upkeep of its own, and shares with the recorder only the archive's folder: the
-limits of requests and attempts to connect: it takes no lock that the recorder waits for. Nothing that happens to it happens to trades. Quotes and books are recorded
-side by side, each as a run of its own (:class:`_Run`), which differ by what their :class:`_Subject` contains.
+It has connections, journals, drains and upkeep of its own. With the recorder it shares the archive's folder and the
+limits of requests and attempts to connect, and takes no lock that the recorder waits for: nothing that happens to it
+happens to trades. Quotes and books are recorded side by side, each as a run of its own (:class:`_Run`), which differ by
+what their :class:`_Subject` contains.
 
 The recorder starts it, and tells it its configuration by standard input (``daemon/child_messages.py``). SIGTERM stops
 it in order: sessions end, the journals are drained. A second one, or the end of standard input, leaves the drain to the
