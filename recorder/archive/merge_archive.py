@@ -404,11 +404,15 @@ class _TableMerge:
     def branch(self, branch: Branch, other: Layout) -> list[Finding]:
         """Add the rows of a branch of the other archive; return the findings about its files."""
         here = {leaf: self.ours.leaf(branch, period_of(leaf)) for leaf in other.leaves(branch)}
-        merged = dict.fromkeys(here, frozenset[str]())
-        if self.files is not None:
-            merged = {leaf: self.files.of_unchanged(leaf, names_of_leaf(here[leaf])) for leaf in here}
+        merged = {leaf: self._merged(leaf, here[leaf]) for leaf in here}
+        if self.segments is not None:
             self.tidy(branch)  # before anything is noted, which names the files that are left
         return [finding for leaf in here for finding in self._leaf(branch, leaf, here[leaf], merged[leaf])]
+
+    def _merged(self, leaf: Path, here: Path) -> frozenset[str]:
+        """Return the names of files in ``leaf`` that were merged before, and of which nothing can be missing here."""
+        merged = frozenset[str]() if self.files is None else self.files.of_unchanged(leaf, names_of_leaf(here))
+        return merged.intersection(names_of_leaf(leaf)) if merged else merged
 
     def _leaf(self, branch: Branch, leaf: Path, here: Path, merged: frozenset[str]) -> list[Finding]:
         """Add the rows of one folder, except those of the files ``merged`` before."""

@@ -1,8 +1,8 @@
 """Taking over what another archive knows about ids, once the trades are here: certified days, and void ids.
 
-A certificate is taken over if the rows here are the ones that it certifies, by their digest. They may have come from
-several archives, and by several merges. A day that differs, such as one whose trades came by the stream there and by
-REST here, is left to a recorder of this archive, which certifies it itself.
+A certificate is taken over if the rows here are the ones that it certifies, by their digest, which leaves times and ways
+out. They may have come from several archives, and by several merges. A day that differs is left to a recorder of this
+archive.
 """
 
 from __future__ import annotations
