@@ -1,8 +1,7 @@
 """Taking over what another archive knows about ids, once the trades are here: certified days, and void ids.
 
-A certificate is taken over if the rows here are the ones that it certifies, by their digest, which leaves times and ways
-out. They may have come from several archives, and by several merges. A day that differs is left to a recorder of this
-archive.
+A certificate is taken over if the rows here have the digest that it certifies, whichever archives and merges they came
+from. A day that differs is left to a recorder of this archive.
 """
 
 from __future__ import annotations
