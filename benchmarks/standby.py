@@ -168,6 +168,13 @@ async def main_of(seconds: float, every_s: float, rate: float, seed: int, folder
         well &= theirs == here and (table != "quotes" or count == len(here))
     for name, spent_s in costs.items():
         print(f"{name:8} {len(spent_s)} merges, CPU s: {' '.join(f'{one:.2f}' for one in spent_s)}")
+    for verb in ("gaps", "verify"):
+        command = [sys.executable, "-m", "recorder", verb, "--data", str(into)]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, env=_environ())
+        print(f"{verb:8} exit code {done.returncode}")
+        if done.returncode:
+            print(done.stdout)
+        well &= done.returncode == 0
     files = len(list(into.rglob("*.parquet")))
     print(f"{files} files in the merged archive")
     return well
