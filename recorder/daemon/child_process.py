@@ -81,6 +81,11 @@ class ChildProcess(ABC):
 
     @property
     @abstractmethod
+    def about(self) -> dict[str, object] | None:
+        """What the recorder knows of it, for its status; None if there is to be none."""
+
+    @property
+    @abstractmethod
     def _configured(self) -> bool:
         """Whether the configuration wants the process."""
 
