@@ -97,8 +97,8 @@ def promises(ours: Layout, theirs: Layout) -> Callable[[str], Promise | None]:
 
     @functools.cache
     def promised(pair: str) -> Promise | None:
-        told_by_files = undisturbed(lambda: _promised_in(theirs, pair), f"the files of {pair}")
-        return evidence.earliest(*(one.promise(pair) for one in both), *told_by_files)
+        of_files = undisturbed(lambda: _promised_in(theirs, pair), f"the files of {pair}")
+        return evidence.earliest(*(one.promise(pair) for one in both), *of_files)
 
     return promised
 

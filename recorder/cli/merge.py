@@ -307,8 +307,8 @@ def _print(found: _MergeReport, theirs: Layout, *, dry_run: bool) -> None:
     if found.count > len(found.first):
         echo(f"and {found.count - len(found.first):,} more")
     for finding in found.findings:
-        said = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: it was left out; {finding.remedy}")
-        console.print(said, soft_wrap=True)
+        line = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: it was left out; {finding.remedy}")
+        console.print(line, soft_wrap=True)
     verb = "would be added" if dry_run else "added"
     rows = [f"{count:,} {noun}" for noun, count in (found.added | {"listings": found.listings}).items()]
     came = f"{', '.join(rows)}, what was certified of {found.certified:,} days and {counted(found.void, 'void id')}"
