@@ -349,7 +349,8 @@ class _Run:
         )
         self._market = market = MarketProcess(config, context, has_work=functools.partial(leaves_work, archive.layout))
         heartbeat.watch_quotes(lambda: market.about)
-        self._account = account_of(config, context) if config.account.record else None
+        self._account = account = account_of(config, context) if config.account.record else None
+        heartbeat.watch_account(lambda: None if account is None else account.about)
 
         def spare(waits: bool) -> None:  # noqa: FBT001 -- the watch's own word
             market.hold(waits=waits)

@@ -529,7 +529,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no keys; it should look like `pairs: [BTC/USD]`")
-    return _said(content)
+    return _given(content)
 
 
 def _unread(error: Exception) -> str:
@@ -539,10 +539,10 @@ def _unread(error: Exception) -> str:
     return str(error)
 
 
-def _said(content: dict[Any, Any]) -> dict[str, Any]:
+def _given(content: dict[Any, Any]) -> dict[str, Any]:
     """Drop the keys without a value: for them the default applies."""
-    said = {str(key): _said(value) if isinstance(value, dict) else value for key, value in content.items()}
-    return {key: value for key, value in said.items() if value is not None}
+    given = {str(key): _given(value) if isinstance(value, dict) else value for key, value in content.items()}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _unknown_variables() -> Iterator[str]:
@@ -569,15 +569,15 @@ def _unknown_key(key: str, source: str) -> str:
 def _sentences(error: ValidationError, source: str) -> Iterator[str]:
     remedies = _remedies(Config)
     variables = {name.upper() for name in os.environ}
-    said: set[str] = set()
+    given: set[str] = set()
     for problem in error.errors():
         path = [str(part) for part in problem["loc"]]
         written = ".".join(path)
         key = next((key for key in remedies if f"{written}.".startswith(f"{key}.")), None)
-        if key in said:  # a list with invalid entries is also an invalid list
+        if key in given:  # a list with invalid entries is also an invalid list
             continue
         if key is not None:
-            said.add(key)
+            given.add(key)
             place = f"environment variable {_variable(key)}" if _variable(key) in variables else f"{source}: {written}"
             shown = "not shown here" if key in _SECRETS else _shown(problem["input"])
             yield f"{place} is {shown}: write {remedies[key]}"

@@ -264,14 +264,14 @@ def _says(sentence: str) -> Iterator[None]:
 
 def _reason(error: OSError) -> str:
     """Return the system's message; for a full disk, whether space or inodes are used up."""
-    said = error.strerror or str(error)
+    reason = error.strerror or str(error)
     if (
         error.errno == errno.ENOSPC
         and error.filename is not None
         and _is_out_of_inodes(Path(os.fsdecode(error.filename)))
     ):
-        return f"{said}: no inode is left, however much room there is (df -i)"
-    return said
+        return f"{reason}: no inode is left, however much room there is (df -i)"
+    return reason
 
 
 def _is_out_of_inodes(path: Path) -> bool:

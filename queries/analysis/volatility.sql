@@ -14,7 +14,8 @@
 --   yang_zhang      the same with drift, and with the change from a close to the next open (Yang and Zhang 2000)
 -- A bar belongs to the period in which it begins, and periods are never cut. Only bars in which no trade can be missing
 -- count: bars is their number, left_out that of the others. A bar without trades counts with the previous close.
--- missing_trades is the largest number that any bar may miss.
+-- missing_trades is the largest number that any bar may miss. Of a range that is shorter than a bar none is complete: its
+-- bars are 0 and its estimates NULL; choose a narrower width.
 
 WITH
 known AS (

@@ -5,6 +5,7 @@ Needed only for files of older releases, whose names contain no digest: in all o
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import resource
@@ -80,17 +81,20 @@ class Probe:
 
 
 _PROBE: Final = Probe()
+atexit.register(_PROBE.close)
 
 
 def check_bytes(path: Path, *, rows: bool = True, words: Sequence[str] = ()) -> None:
     """Raise UnsoundFile if the bytes of a file are not those that were written, or must not be parsed in this process.
 
     For an older file, without a digest in its name, the only check is whether reading its footer, or also its ``rows``,
-    crashes a process. ``words`` as for :class:`OpenFile`. Raises UnreadableFile; FileNotFoundError.
+    crashes a process; so it is for a large one of which only the footer is to be read. ``words`` as for
+    :class:`OpenFile`. Raises UnreadableFile; FileNotFoundError.
     """
     if path.name == SCHEMA_FILE and is_schema_file(path):
         return
-    if (rows and check_digest(path)) or _PROBE.survives(path, rows=rows, words=words):
+    is_cheap = rows or stamp(path)[1] <= _SMALL
+    if (is_cheap and check_digest(path)) or _PROBE.survives(path, rows=rows, words=words):
         return
     raise _deadly(path)
 

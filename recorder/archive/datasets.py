@@ -151,8 +151,8 @@ EVENTS: Final = Dataset(
     schema.events_table,
     order=("time",),
     time="time",
-    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then what it told is "
-    "lost, and only what it said of ids is asked for again",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then its events are "
+    "lost, and only what they say about ids is requested again",
     encodings={"time": "delta", "kind": "words", "pair": "words"},
     period="year",
     stamp="time",
@@ -274,8 +274,8 @@ BOOK_SESSIONS: Final = Dataset(
 MARKET_EVENTS: Final = replace(
     EVENTS,
     name="market_events",
-    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then what it told of "
-    "connections is lost, and nothing else depends on it",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then its events "
+    "about connections are lost, and nothing else depends on it",
     journal=MARKET_JOURNAL,
     added_later=True,
 )
@@ -283,8 +283,8 @@ MARKET_EVENTS: Final = replace(
 BOOK_EVENTS: Final = replace(
     MARKET_EVENTS,
     name="book_events",
-    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then what it told of "
-    "the connections of books is lost, and nothing else depends on it",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then its events "
+    "about the connections of books are lost, and nothing else depends on it",
     journal=BOOKS_JOURNAL,
 )
 

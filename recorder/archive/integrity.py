@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -125,9 +125,15 @@ def check_footer(file: OpenFile, branch: Branch) -> OpenFile:
 
 
 def opened(
-    leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, words: Sequence[str] = (), rows: bool = True
+    leaf: Path,
+    branch: Branch,
+    stack: contextlib.ExitStack,
+    *,
+    words: Sequence[str] = (),
+    rows: bool = True,
+    but: Container[str] = (),
 ) -> tuple[list[OpenFile], list[Finding]]:
-    """Open the files of a folder together; the folder may be missing.
+    """Open the files of a folder together, except those named in ``but``; the folder may be missing.
 
     Returns the files whose bytes match their digest and whose footer matches their place, and the findings about the
     others; ``words`` as for :class:`OpenFile`. If only footers are needed, without ``rows``, the bytes are not checked.
@@ -142,7 +148,7 @@ def opened(
         files: list[OpenFile] = []
         findings: list[Finding] = []
         with contextlib.ExitStack() as held:
-            for name in listed(leaf) if there else []:
+            for name in (name for name in (listed(leaf) if there else []) if name not in but):
                 try:
                     check_bytes(leaf / name, rows=rows, words=words)
                     file = held.enter_context(OpenFile(leaf / name, words=words))

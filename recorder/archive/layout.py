@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from recorder.archive import datasets
 from recorder.archive.datasets import NO_PARTITION, SCHEMA_FILE, TRADES, Branch, Dataset
 from recorder.core.segment_names import MAIN_JOURNAL, raw_folder
-from recorder.disk import check_link, folders_in, listing, names_in
+from recorder.disk import check_link, folders_in, listing, names_in, undisturbed
 from recorder.errors import NoSuchArchive, UnlistedFolder, UnsoundFile, UsageError
 
 SUFFIX: Final = ".parquet"
@@ -230,6 +230,11 @@ def _listed(directory: str | Path) -> list[str]:
     finally:
         os.close(handle)
     return names
+
+
+def names_of_leaf(leaf: Path) -> list[str]:
+    """Return the names of the Parquet files in a leaf as :func:`listed` does; none if the leaf does not exist."""
+    return undisturbed(lambda: listed(leaf) if names_in(leaf) else [], f"the files in {leaf}")
 
 
 def size_of(leaf: Path) -> int:

@@ -20,12 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive import integrity, stored_evidence, verify_tables
+from recorder.archive.check_readable import check_bytes
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import INSTRUMENTS, TRADES, Branch, Dataset
 from recorder.archive.footer import held_runs
 from recorder.archive.instrument_changes import as_archived
 from recorder.archive.integrity import Finding
-from recorder.archive.layout import Layout, period_of
+from recorder.archive.layout import Layout, names_of_leaf, period_of
+from recorder.archive.merged_files import MergedFiles
 from recorder.archive.ordered_merge import Batches, in_order, key
 from recorder.archive.parquet import ROW_GROUP, SET_APART, FileFacts, OpenFile, read_facts
 from recorder.archive.segment_tables import Segments
@@ -60,6 +62,8 @@ Differences: TypeAlias = Callable[[pa.Table, pa.Table], Iterator[Difference]]
 """Yields the differences between our rows and their rows of the same ids, in order."""
 
 
+_Chosen: TypeAlias = tuple[OpenFile, Sequence[int]]
+"""A file, and its row groups to read."""
 Only: TypeAlias = Callable[[Branch, pa.Table], pa.Table]
 """Returns some of these rows of a branch."""
 
@@ -93,8 +97,8 @@ def promises(ours: Layout, theirs: Layout) -> Callable[[str], Promise | None]:
 
     @functools.cache
     def promised(pair: str) -> Promise | None:
-        told_by_files = undisturbed(lambda: _promised_in(theirs, pair), f"the files of {pair}")
-        return evidence.earliest(*(one.promise(pair) for one in both), *told_by_files)
+        of_files = undisturbed(lambda: _promised_in(theirs, pair), f"the files of {pair}")
+        return evidence.earliest(*(one.promise(pair) for one in both), *of_files)
 
     return promised
 
@@ -145,6 +149,10 @@ class StoredTrades:
                 self._trusted.add(pair)
         return pair in self.refused
 
+    def settled(self, pair: str) -> Spans:
+        """Return the ids of ``pair`` that are stored or disowned."""
+        return Spans([*self._held(pair), *self._disowned.ids(pair)])
+
     def fresh(self, pair: str, rows: pa.Table) -> pa.Table:
         """Compare rows, ascending in id, each id once, and return those that are neither stored nor disowned."""
         held = self._held(pair)
@@ -183,7 +191,8 @@ class TradeMerge:
     Without an ``archive`` to write to, trades are only counted and compared. ``disagreed`` is called with each
     disagreement. ``tidy`` merges the small files of a pair from time to time. ``room`` measures the archive's disk
     before each file is written: if space is low, every method that writes raises DiskError, which states how many
-    trades were added. ``brought`` are the added ids by pair.
+    trades were added. ``files`` tells which files of the other archive need not be read again. ``brought`` are the
+    added ids by pair.
     """
 
     def __init__(
@@ -194,11 +203,15 @@ class TradeMerge:
         disagreed: Callable[[Disagreement], None],
         tidy: Callable[[str], None],
         room: Callable[[], Room],
+        files: MergedFiles | None = None,
     ) -> None:
         self._archive = archive
+        self._files = files
+        self._disputed: dict[str, Spans] = {}
         coverage = archive.coverage if archive is not None else Coverage(layout)
         disowned = archive.claimed if archive is not None else DatedClaims(layout)
-        self._stored = StoredTrades(coverage, disowned, disagreed=disagreed)
+        self._disagreed = disagreed
+        self._stored = StoredTrades(coverage, disowned, disagreed=self._dispute)
         self._tidy = tidy
         self._room = room
         self._waiting: list[pa.Table] = []
@@ -209,12 +222,27 @@ class TradeMerge:
 
     def year(self, pair: str, leaf: Path) -> list[Finding]:
         """Add a year of ``pair``, the folder ``leaf`` of the other archive; return findings about files left out."""
-        with readable_files(leaf, pair) as (readable, findings):
+        merged = self._merged(pair, leaf)
+        with readable_files(leaf, pair, but=merged) as (readable, findings):
             size = max(1, _BATCH // max(1, len(readable)))
             for rows in in_order(((file.facts.first_id, _opener(file, size)) for file in readable), TRADES.order):
                 self.add(pair, _each_once(rows))
+            facts = [file.facts for file in readable]
         self.finish(pair)
+        if self._files is not None and not self._stored.refuses(pair):
+            disputed = self._disputed.get(pair, Spans())
+            agreed = [one.path.name for one in facts if not _touches(one, disputed)]
+            self._files.note(leaf, [*merged, *agreed])
+            self._files.skipped += len(merged)
         return findings
+
+    def _merged(self, pair: str, leaf: Path) -> frozenset[str]:
+        """Return the names of files that were merged and compared before, and whose ids are all stored."""
+        names = frozenset[str]() if self._files is None else self._files.of(leaf)
+        if not names or self._stored.refuses(pair):
+            return frozenset()
+        settled = self._stored.settled(pair)
+        return frozenset(name for name in names if _is_within(leaf / name, settled))
 
     def add(self, pair: str, rows: pa.Table) -> None:
         """Add rows of ``pair``, ascending in id, each id once. Does nothing if the pair's own files are not trusted."""
@@ -245,6 +273,10 @@ class TradeMerge:
         """The pairs whose own files cannot be trusted, each with the damaged file."""
         return self._stored.refused
 
+    def _dispute(self, one: Disagreement) -> None:
+        self._disputed.setdefault(one.pair, Spans()).add(Span(one.trade_id, one.trade_id))
+        self._disagreed(one)
+
     def _write(self, pair: str) -> None:
         if not self._waiting:
             return
@@ -267,6 +299,18 @@ class TradeMerge:
 
     def _require_room(self, pair: str) -> None:
         _require(self._room, f"{pair}: stopped with {self.tally(pair).added:,} of its trades added")
+
+
+def _is_within(path: Path, ids: Spans) -> bool:
+    """Return whether all ids of a file of trades are among these, by its footer; not if it is gone, or damaged."""
+    try:
+        return all(ids.covers(run.span) for run in read_facts(path).footer.runs)
+    except (*SET_APART, FileNotFoundError):
+        return False
+
+
+def _touches(facts: FileFacts, ids: Spans) -> bool:
+    return any(ids.within(run.span) for run in facts.footer.runs)
 
 
 def _opener(file: OpenFile, size: int) -> Batches:
@@ -329,39 +373,80 @@ def rows_of(
     *,
     room: Callable[[], Room],
     only: Only = lambda _, rows: rows,
+    files: MergedFiles | None = None,
+    tidy: Callable[[Branch], None] = lambda _: None,
 ) -> tuple[int, list[Finding]]:
     """Add the rows of a table of the ``other`` archive whose ``merged_by`` is not stored, exactly as they are there.
 
     ``only`` returns which of such rows of a branch are to be added. Returns how many rows were added, or would be
     without ``segments``, and the findings about files, which are left out. A stored row stays as it is, whatever the
     other archive has. ``room`` measures our disk before each file is written; if space is low, DiskError states how
-    many rows were added.
+    many rows were added. ``files`` tells which files of the other archive need not be read again, and ``tidy`` merges
+    the small files of a branch that rows were added to.
     """
-    added = 0
-    findings: list[Finding] = []
-    for branch in other.branches(dataset):
-        for leaf in other.leaves(branch):
-            waiting: list[pa.Table] = []
-            with contextlib.ExitStack() as stack:
-                theirs, unsound = verify_tables.opened(leaf, branch, stack)
-                findings += unsound
-                held = _ours_opened(ours.leaf(branch, period_of(leaf)), branch, stack)
-                for fresh in (only(branch, rows) for rows in _fresh_rows(dataset, theirs, held)):
-                    waiting.append(fresh)
-                    added += fresh.num_rows
-                    if sum(part.num_rows for part in waiting) >= WRITTEN_ROWS:
-                        _add(segments, branch, waiting, added, room)
-                        waiting = []
-            _add(segments, branch, waiting, added, room)
-    return added, findings
+    job = _TableMerge(ours, segments, room, only, files, tidy)
+    findings = [finding for branch in other.branches(dataset) for finding in job.branch(branch, other)]
+    return job.added, findings
+
+
+@dataclass(slots=True)
+class _TableMerge:
+    """The merge of one table, folder by folder; see :func:`rows_of`."""
+
+    ours: Layout
+    segments: Segments | None
+    room: Callable[[], Room]
+    only: Only
+    files: MergedFiles | None
+    tidy: Callable[[Branch], None]
+    added: int = 0
+
+    def branch(self, branch: Branch, other: Layout) -> list[Finding]:
+        """Add the rows of a branch of the other archive; return the findings about its files."""
+        here = {leaf: self.ours.leaf(branch, period_of(leaf)) for leaf in other.leaves(branch)}
+        merged = {leaf: self._merged(leaf, here[leaf]) for leaf in here}
+        if self.segments is not None:
+            self.tidy(branch)  # before anything is noted, which names the files that are left
+        return [finding for leaf in here for finding in self._leaf(branch, leaf, here[leaf], merged[leaf])]
+
+    def _merged(self, leaf: Path, here: Path) -> frozenset[str]:
+        """Return the names of files in ``leaf`` that were merged before, and of which nothing can be missing here."""
+        merged = frozenset[str]() if self.files is None else self.files.of_unchanged(leaf, names_of_leaf(here))
+        return merged.intersection(names_of_leaf(leaf)) if merged else merged
+
+    def _leaf(self, branch: Branch, leaf: Path, here: Path, merged: frozenset[str]) -> list[Finding]:
+        """Add the rows of one folder, except those of the files ``merged`` before."""
+        waiting: list[pa.Table] = []
+        whole = True
+        with contextlib.ExitStack() as stack:
+            theirs, findings = verify_tables.opened(leaf, branch, stack, but=merged)
+            held = _ours_opened(here, branch, stack, rows=False) if theirs else []
+            for rows in _fresh_rows(branch.dataset, theirs, held):
+                fresh = self.only(branch, rows)
+                whole &= fresh is rows
+                waiting.append(fresh)
+                self.added += fresh.num_rows
+                if sum(part.num_rows for part in waiting) >= WRITTEN_ROWS:
+                    self._write(branch, waiting)
+                    waiting = []
+        self._write(branch, waiting)
+        if self.files is not None:
+            now = names_of_leaf(here)
+            whole &= {file.path.name for file in held} <= set(now)
+            self.files.note(leaf, [*merged, *(file.path.name for file in theirs if whole)], ours=now)
+            self.files.skipped += len(merged)
+        return findings
+
+    def _write(self, branch: Branch, waiting: Sequence[pa.Table]) -> None:
+        _add(self.segments, branch, waiting, self.added, self.room)
 
 
 def _fresh_rows(dataset: Dataset, theirs: Sequence[OpenFile], held: Sequence[OpenFile]) -> Iterator[pa.Table]:
     """Yield the rows of ``theirs`` whose key none of ``held`` has, in bounded memory: both are in order of keys."""
     by = dataset.merged_by
-    keys = in_order(_ordered_files(held, pa.schema([dataset.columns.field(name) for name in by])), by)
+    keys = in_order(_ordered_files(_with_keys(held, theirs, by), pa.schema(map(dataset.columns.field, by))), by)
     stored = next(keys, None)
-    for rows in in_order(_ordered_files(theirs, dataset.columns), dataset.order):
+    for rows in in_order(_ordered_files([(file, file.groups) for file in theirs], dataset.columns), dataset.order):
         last, fresh = key(by, rows, -1), rows
         while stored is not None:
             fresh = fresh.join(stored, list(by), join_type="left anti")
@@ -372,13 +457,33 @@ def _fresh_rows(dataset: Dataset, theirs: Sequence[OpenFile], held: Sequence[Ope
             yield fresh.select(dataset.columns.names).cast(dataset.columns)
 
 
-def _ordered_files(files: Sequence[OpenFile], columns: pa.Schema) -> list[tuple[None, Batches]]:
-    size = max(1, _BATCH // max(1, len(files)))
+def _with_keys(held: Sequence[OpenFile], theirs: Sequence[OpenFile], by: Sequence[str]) -> list[_Chosen]:
+    """Return of our files the row groups that may have a key of ``theirs``."""
+    spans = {name: [file.span(name) for file in theirs] for name in by}
+    ends = {
+        name: (min(low for low, _ in found), max(high for _, high in found)) for name, found in spans.items() if found
+    }
+    chosen: list[_Chosen] = []
+    for file in held if theirs else ():
+        groups = [group for group in file.groups if all(_meet(file.limits(name, group), ends[name]) for name in by)]
+        if groups:
+            check_bytes(file.path)
+            chosen.append((file, groups))
+    return chosen
 
-    def opener(file: OpenFile) -> Batches:
-        return lambda: (rows.cast(columns) for rows in file.read(size, columns=columns.names))
 
-    return [(None, opener(file)) for file in files]
+def _meet(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
+    """Return whether two closed ranges have a value in common."""
+    return bool(one[0] <= other[1] and other[0] <= one[1])
+
+
+def _ordered_files(chosen: Sequence[_Chosen], columns: pa.Schema) -> list[tuple[None, Batches]]:
+    size = max(1, _BATCH // max(1, len(chosen)))
+
+    def opener(file: OpenFile, groups: Sequence[int]) -> Batches:
+        return lambda: (rows.cast(columns) for rows in file.read(size, columns=columns.names, groups=groups))
+
+    return [(None, opener(file, groups)) for file, groups in chosen]
 
 
 def listings(
@@ -454,8 +559,8 @@ def _require(room: Callable[[], Room], stopped: str) -> None:
     require(found.free, found.total, stopped=stopped)
 
 
-def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> list[OpenFile]:
-    found, findings = integrity.opened(leaf, branch, stack)
+def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, rows: bool = True) -> list[OpenFile]:
+    found, findings = integrity.opened(leaf, branch, stack, rows=rows)
     for finding in findings:  # otherwise its content would be treated as missing
         raise UnsoundFile(finding.file, finding.problem, finding.remedy)
     return [file for file in found if file.rows]

@@ -122,7 +122,7 @@ class StoredEvidence:
     def knowledge(self) -> Iterator[Knowledge]:
         """Return all evidence except certified days, which are in ``memories``."""
         by_kind = (self.void, self.unreadable, self.parked, self._confirmed, self._promises, self._disownings)
-        for pair in dict.fromkeys(pair for told in by_kind for pair in told):
+        for pair in dict.fromkeys(pair for claims in by_kind for pair in claims):
             yield from self.of(pair)
 
     def of(self, pair: str) -> Iterator[Knowledge]:

@@ -6,7 +6,7 @@ Checks the rows of such a file against its footer, its place and its checksums.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -31,13 +31,15 @@ _BATCH: Final = 32_768
 _US_PER_MINUTE: Final = 60_000_000
 
 
-def opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> tuple[list[OpenFile], list[Finding]]:
-    """Open the files of a folder together and read all of their rows; the folder may be missing.
+def opened(
+    leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, but: Container[str] = ()
+) -> tuple[list[OpenFile], list[Finding]]:
+    """Open the files of a folder, except those named in ``but``, and read all of their rows; it may be missing.
 
     Returns the sound files that have rows, and the findings about the others. Raises UnknownVersion; StorageError if
     the files keep changing faster than they can be listed.
     """
-    files, found = integrity.opened(leaf, branch, stack)
+    files, found = integrity.opened(leaf, branch, stack, but=but)
     readable = []
     for file in files:
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -110,14 +110,16 @@ def size(layout: Layout, pair: str) -> int:
 
 
 @contextlib.contextmanager
-def readable_files(year: Path, pair: str) -> Iterator[tuple[list[OpenFile], list[Finding]]]:
-    """Open the files of one year of ``pair`` together and read all of their rows.
+def readable_files(
+    year: Path, pair: str, *, but: Container[str] = ()
+) -> Iterator[tuple[list[OpenFile], list[Finding]]]:
+    """Open the files of one year of ``pair`` together, except those named in ``but``, and read all of their rows.
 
     Yields the sound files and the findings about the others. Raises UnknownVersion; StorageError if the files keep
     changing faster than they can be listed.
     """
     with contextlib.ExitStack() as stack:
-        files, findings = _opened(year, pair, stack)
+        files, findings = _opened(year, pair, stack, but=but)
         yield [file for file in files if _is_sound(file, findings)], findings
 
 
@@ -129,9 +131,9 @@ def _strays(layout: Layout, pair: str) -> list[Path]:
 
 
 def _opened(
-    year: Path, pair: str, stack: contextlib.ExitStack, *, rows: bool = True
+    year: Path, pair: str, stack: contextlib.ExitStack, *, rows: bool = True, but: Container[str] = ()
 ) -> tuple[list[OpenFile], list[Finding]]:
-    return integrity.opened(year, Branch(TRADES, pair), stack, words=_WORDS, rows=rows)
+    return integrity.opened(year, Branch(TRADES, pair), stack, words=_WORDS, rows=rows, but=but)
 
 
 def _is_sound(file: OpenFile, findings: list[Finding], done: Callable[[int], None] = lambda _: None) -> bool:

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from recorder.cli.usage_errors import as_sentences, verbs_of
 from recorder.core.safe_text import printable
 from recorder.errors import DiskError, RecorderError
 from recorder.version import __version__
@@ -72,6 +73,10 @@ def _flowing(help_text: str | None) -> str | None:
 
 
 class _Verb(TyperCommand):
+    def make_context(self, info_name: str | None, *given: Any, **options: Any) -> Any:  # noqa: ANN401 -- the library's
+        with as_sentences(verb=f"{verbs_of(options.get('parent'))} {info_name}".strip()):
+            return super().make_context(info_name, *given, **options)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 -- the library's signature
         self.help = _flowing(self.help)
         super().format_help(ctx, formatter)
@@ -88,6 +93,14 @@ class _Verb(TyperCommand):
 
 
 class _Verbs(TyperGroup):
+    def make_context(self, *given: Any, **options: Any) -> Any:  # noqa: ANN401 -- the library's signature
+        with as_sentences():
+            return super().make_context(*given, **options)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 -- the library's signature
+        with as_sentences():
+            return super().invoke(ctx)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 -- the library's signature
         self.help = _flowing(self.help)
         super().format_help(ctx, formatter)
@@ -124,7 +137,7 @@ class _Verbs(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
         if args and not args[0].startswith("-") and args[0] not in VERBS:
             near = difflib.get_close_matches(args[0], VERBS, 3, 0.5)
-            hint = f"; did you mean {' or '.join(near)}?" if near else "; recorder -h lists all"
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
             ctx.fail(f"there is no verb {printable(args[0])!r}{hint}")
         return super().resolve_command(ctx, args)
 

@@ -56,8 +56,8 @@ def disown(
     became = "disowned no more" if undo else "disowned"
     place = f"archived again, from {layout.quarantine}" if undo else f"moved to {layout.quarantine}"
     already = spans.count() - moved.claimed.count()
-    said = f"{name}: {counted(moved.claimed.count(), 'id')} {became}; {counted(moved.rows, 'row')} {place}"
-    echo(said + (f"; {already:,} were {'not disowned' if undo else 'disowned already'}" if already else ""))
+    line = f"{name}: {counted(moved.claimed.count(), 'id')} {became}; {counted(moved.rows, 'row')} {place}"
+    echo(line + (f"; {already:,} were {'not disowned' if undo else 'disowned already'}" if already else ""))
 
 
 def parsed(ids: list[str]) -> Spans:

@@ -46,8 +46,8 @@ def gaps(
         odd = f", {unreadable:,} unreadable" if unreadable else ""
         echo(f"{counted(len(chosen), 'pair')}: {holes}{odd}")
     unread = [damaged[name] for name in wanted if name in damaged]
-    for said in unread:
-        echo(f"recorder: {said}", err=True)
+    for problem in unread:
+        echo(f"recorder: {problem}", err=True)
     if missing or unreadable or unread:
         raise typer.Exit(1)
 

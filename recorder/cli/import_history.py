@@ -38,7 +38,7 @@ from recorder.history.contents import Contents, look_inside
 from recorder.history.job import ImportJob
 from recorder.history.listed_names import ListedNames
 from recorder.history.members import Member, find
-from recorder.kraken.history_files import NameBook, names_said
+from recorder.kraken.history_files import NameBook, names_given
 from recorder.net.http import Http, client_session, proxy_for
 from recorder.net.rate_limit import SharedRateLimit
 from recorder.ops import log, process_setup
@@ -101,9 +101,9 @@ def import_history(
             _finish(inside, job, _apart(archive, job, join=join), as_json=as_json, dry_run=dry_run)
 
 
-def _names(settings: Config, layout: Layout, members: Sequence[Member], said: Sequence[str]) -> NameBook:
+def _names(settings: Config, layout: Layout, members: Sequence[Member], given: Sequence[str]) -> NameBook:
     """Return the names that the archive, the user, and if that is not enough the exchange knows."""
-    own = dict(names_said(said))
+    own = dict(names_given(given))
     known = listed_names.archived(layout)
     if any(member.name.altname not in known.pairs and member.name.altname not in own for member in members):
         try:

@@ -86,7 +86,7 @@ async def _of(exchange: Exchange, pair: Instrument, levels: int) -> tuple[str, D
 
 def _show(pair: str, day: Day, book: Book) -> None:
     spread = "a side is empty" if book.spread is None else f"{plain(book.spread)} ({book.spread_bps} bps)"
-    said = (
+    lines = (
         ("last", f"{plain(day.last)} for {plain(day.last_qty)}"),
         ("spread", spread),
         ("24 h", f"{plain(day.low)} to {plain(day.high)}, vwap {plain(day.vwap)}"),
@@ -94,7 +94,7 @@ def _show(pair: str, day: Day, book: Book) -> None:
     )
     screen = Screen()
     screen.print(text(pair, "bold"))
-    for name, value in said:
+    for name, value in lines:
         screen.print(f"  {name:<7} {value}", highlight=False)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for heading in ("bid qty", "bid", "ask", "ask qty"):

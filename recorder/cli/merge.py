@@ -7,7 +7,7 @@ import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Final, assert_never
 
@@ -20,13 +20,13 @@ from rich.text import Text
 
 from recorder import config
 from recorder import disk as rim
-from recorder.archive import merge_archive, open_archive
-from recorder.archive.compaction import compact
-from recorder.archive.datasets import MARKET_JOURNAL, QUOTE_SESSIONS, QUOTES, WITHOUT_IDS, Dataset
+from recorder.archive import merge_archive, merged_files, open_archive
+from recorder.archive.compaction import compact, compact_segments
+from recorder.archive.datasets import MARKET_JOURNAL, QUOTE_SESSIONS, QUOTES, WITHOUT_IDS, Branch, Dataset
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout, existing
 from recorder.archive.merge_archive import Disagreement, Only, Tally, TradeMerge
-from recorder.archive.merge_certified_days import MergedMemory
+from recorder.archive.merge_evidence import MergedEvidence
 from recorder.archive.merge_sessions import Counted, SessionMerge
 from recorder.archive.schema import trades_table
 from recorder.archive.segment_tables import Segments
@@ -74,9 +74,9 @@ def merge(
     """Add everything that another archive of the same pairs has and this one has not; may run beside a recorder.
 
     Trades are merged by id, candles by their time, quotes by session and message, listings by pair. The certificate of
-    a day is merged along with all of its trades; other events are not merged. Common rows are compared and never
-    overwritten. Exit code 1 if they disagree, or a file of the other archive is not sound. It can be stopped at any
-    time: the next call resumes.
+    a day is merged if its trades here are the same, and so are void ids; other events are not. Common rows are compared
+    and never overwritten. Exit code 1 if they disagree, or a file of the other archive is not sound. It can be stopped
+    at any time: the next call resumes. Called again, it reads only files that are new there.
     """
     layout = Layout((data or config.load(config_file).archive.path).resolve())
     theirs = _other(other, layout)
@@ -84,24 +84,29 @@ def merge(
         process_setup.as_owner(layout.data)
     process_setup.prepare()
     found = _MergeReport()
-    with on_interrupt(lambda: _kept(found, dry_run=dry_run)), _opened(layout, dry_run=dry_run) as (archive, segments):
+    with (
+        on_interrupt(lambda: _kept(found, dry_run=dry_run)),
+        _opened(layout, dry_run=dry_run) as (archive, segments),
+        contextlib.nullcontext() if archive is None else merged_files.remembered(archive, theirs) as files,
+    ):
         room = functools.partial(rim.room, layout.data)
         tidy = functools.partial(_tidy, archive)
         if archive is not None:
             archive.promised = merge_archive.promises(layout, theirs)
-        job = TradeMerge(layout, archive, disagreed=found.disagreed, tidy=tidy, room=room)
+        job = TradeMerge(layout, archive, disagreed=found.disagreed, tidy=tidy, room=room, files=files)
         found.brought = job.brought
         waiting = rim.undisturbed(lambda: _journal(job, theirs), f"the segments in {theirs.journal}")
         found.unread = waiting.candles
         with Progress(console=Screen(stderr=True), transient=True, disable=not Screen(stderr=True).is_terminal) as bar:
             pairs = theirs.pairs()
-            memory = None if archive is None else MergedMemory(archive, theirs)
+            evidence = None if archive is None or files is None else MergedEvidence(archive, theirs, files)
             for pair in bar.track(pairs, description="merging"):
                 for year in theirs.years(pair):
                     found.findings += job.year(pair, year)
-                if memory is not None and pair in job.brought:
-                    now_us = SystemClock().wall_ns() // 1000
-                    found.certified += memory.take(pair, job.brought[pair], now_us=now_us)
+                if evidence is not None and pair not in job.refused:
+                    taken = evidence.take(pair, now_us=SystemClock().wall_ns() // 1000)
+                    found.certified += taken.days
+                    found.void += taken.void
         found.findings += job.refused.values()
         found.tallies = {pair: job.tally(pair) for pair in sorted({*pairs, *waiting.pairs})}
         sessions = SessionMerge(QUOTES, QUOTE_SESSIONS, layout, theirs, _quoted(layout))
@@ -112,12 +117,20 @@ def merge(
         found.unread_quotes = sum(spans.count() for spans in _quoted(theirs).values())
         for dataset in _MERGED:
             found.added[dataset.noun], unsound = merge_archive.rows_of(
-                dataset, layout, segments, theirs, room=room, only=only.get(dataset, lambda _, rows: rows)
+                dataset,
+                layout,
+                segments,
+                theirs,
+                room=room,
+                only=only.get(dataset, lambda _, rows: rows),
+                files=files,
+                tidy=functools.partial(_tidy_table, segments),
             )
             found.findings += unsound
         late = list(waiting.listed.values())
         found.listings, unsound = merge_archive.listings(layout, segments, theirs, late, room=room)
         found.findings += unsound
+        found.skipped = 0 if files is None else files.skipped
     if as_json:
         echo(json.dumps(_as_json(found, dry_run=dry_run), indent=2, ensure_ascii=False))
     else:
@@ -153,6 +166,8 @@ class _MergeReport:
     """How many rows of tables without ids, by what the rows are called."""
     listings: int = 0
     certified: int = 0
+    void: int = 0
+    skipped: int = 0
     unread: int = 0
     unread_quotes: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -176,11 +191,23 @@ def _opened(layout: Layout, *, dry_run: bool) -> Iterator[tuple[TradeArchive | N
 
 
 def _tidy(archive: TradeArchive | None, pair: str) -> None:
-    """Merge the small files that were written, as far as that is worthwhile."""
-    now_s = SystemClock().wall_ns() / 1e9
-    today = datetime.fromtimestamp(now_s, UTC).date()
+    """Merge the small files of a pair, as far as that is worthwhile."""
+    today, now_s = _now()
     while archive is not None and compact(archive, pair, today=today, now_s=now_s) is not None:
         pass
+
+
+def _tidy_table(segments: Segments | None, branch: Branch) -> None:
+    """Merge the small files of a branch, which no recorder does in an archive of merges alone."""
+    today, now_s = _now()
+    while segments is not None and compact_segments(segments, branch, today=today, now_s=now_s) is not None:
+        pass
+
+
+def _now() -> tuple[date, float]:
+    """Return the UTC day, and the time in seconds since 1970."""
+    now_s = SystemClock().wall_ns() / 1e9
+    return datetime.fromtimestamp(now_s, UTC).date(), now_s
 
 
 @dataclass(slots=True)
@@ -280,12 +307,14 @@ def _print(found: _MergeReport, theirs: Layout, *, dry_run: bool) -> None:
     if found.count > len(found.first):
         echo(f"and {found.count - len(found.first):,} more")
     for finding in found.findings:
-        said = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: it was left out; {finding.remedy}")
-        console.print(said, soft_wrap=True)
+        line = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: it was left out; {finding.remedy}")
+        console.print(line, soft_wrap=True)
     verb = "would be added" if dry_run else "added"
     rows = [f"{count:,} {noun}" for noun, count in (found.added | {"listings": found.listings}).items()]
-    came = f"{', '.join(rows)} and what was certified of {found.certified:,} days"
+    came = f"{', '.join(rows)}, what was certified of {found.certified:,} days and {counted(found.void, 'void id')}"
     echo(f"{came} {verb}; other events are not merged")
+    if found.skipped:
+        echo(f"{counted(found.skipped, 'file')} merged before: not read again (`--dry-run` compares everything)")
     if found.unread:
         echo(
             f"{found.unread:,} answers with candles wait in {theirs.journal}: start and stop the recorder there, which "
@@ -309,6 +338,8 @@ def _as_json(found: _MergeReport, *, dry_run: bool) -> dict[str, object]:
         **{f"{noun.replace(' ', '_')}_added": count for noun, count in found.added.items()},
         "listings_added": found.listings,
         "certified_days_added": found.certified,
+        "void_ids_added": found.void,
+        "files_merged_before": found.skipped,
         "candle_answers_in_journal": found.unread,
         "quotes_in_journal": found.unread_quotes,
         "findings": [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in found.findings],

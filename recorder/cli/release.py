@@ -53,5 +53,5 @@ def release(
     if not released:
         raise UsageError(f"no id of {name} from {first} to {last} is missing; `recorder gaps` lists those that are")
     left = last - first + 1 - released.count()
-    said = f"{name}: {counted(released.count(), 'id')} released"
-    echo(said + (f"; {left:,} of the range are not missing, and stay as they are" if left else ""))
+    line = f"{name}: {counted(released.count(), 'id')} released"
+    echo(line + (f"; {left:,} of the range are not missing, and stay as they are" if left else ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -92,7 +92,7 @@ def _print(found: ArchiveStatus, daemon: DaemonReply | str, now_us: int, *, titl
         console.print(_unanchored(found.unanchored, all_pairs=all_pairs))
     for line in _alarms(found):
         console.print(line, soft_wrap=True)
-    console.print(_said_by(daemon))
+    console.print(Text("\n").join(_of_daemon(daemon)))
     if found.candles:
         console.print_table(_candles(found.candles, now_us))
     for line in _tables(found.tables, now_us):
@@ -163,40 +163,68 @@ def _ask_daemon(config_file: Path | None, data: Path) -> DaemonReply | str:
         return f"no daemon was queried: {error}"
 
 
-def _said_by(daemon: DaemonReply | str) -> Text:
+def _of_daemon(daemon: DaemonReply | str) -> Iterator[Text]:
+    """Yield what the daemon reports of itself, and a line for each process beside it that is to record something."""
     if isinstance(daemon, str):
-        return text(f" {daemon}", "yellow")
+        yield text(f" {daemon}", "yellow")
+        return
     paused = ", ".join(f"{what} for another {age(round(s * 1e6))}" for what, s in daemon.paused_s.items())
     alone = f"; the exchange is left alone: {paused}" if paused else ""
     if daemon.recording:
-        beside = _of_quotes(daemon.quotes)
-        return text(f" the daemon records, since {daemon.since} (release {daemon.version}){beside}{alone}")
-    return text(f" the daemon does not record: {'; '.join(daemon.reasons)}{alone}", "red")
+        yield text(f" the daemon records, since {daemon.since} (release {daemon.version}){alone}")
+    else:
+        yield text(f" the daemon does not record: {'; '.join(daemon.reasons)}{alone}", "red")
+    for line, fine in (*_of_quotes(daemon.quotes), *_of_account(daemon.account)):
+        yield text(f" {line}", "" if fine else "yellow")
 
 
-def _of_quotes(quotes: Mapping[str, Any] | None) -> str:
-    """Return what the daemon tells of the process that records quotes.
+def _of_quotes(state: Mapping[str, Any] | None) -> list[tuple[str, bool]]:
+    """Return what the daemon reports of the process that records quotes and books, and whether it is as it should be.
 
-    >>> _of_quotes({"running": True, "held": False, "pairs": 4, "ends": 1}), _of_quotes(None)
-    (', and quotes of 4 pairs; that process was begun again 1 time', '')
+    >>> _of_quotes({"running": True, "held": False, "pairs": 4, "books": 1, "ends": 1})
+    [('quotes of 4 pairs and books of 1 pair are recorded; that process was begun again 1 time', True)]
     >>> _of_quotes({"running": False, "held": True, "pairs": 0, "ends": 0})
-    ', but no quotes while the disk is low'
-    >>> _of_quotes({"running": True, "pairs": 4, "books": 1})
-    ', and quotes of 4 pairs and books of 1 pair'
+    [('no quotes and no books are recorded while the disk is low', False)]
     >>> _of_quotes({"running": True, "pairs": 1, "books_held": True})
-    ', and quotes of 1 pair, but no books while the disk is nearly low'
+    [('quotes of 1 pair are recorded, and no books while the disk is nearly low', False)]
+    >>> _of_quotes({"running": True, "pairs": 0}), _of_quotes(None)
+    ([('quotes of 0 pairs are recorded', True)], [])
     """
-    if quotes is None:
-        return ""
-    if not quotes.get("running"):
-        return ", but no quotes " + ("while the disk is low" if quotes.get("held") else "at present")
-    ends = int(quotes.get("ends", 0))
-    again = f"; that process was begun again {counted(ends, 'time')}" if ends else ""
-    pairs, books = int(quotes.get("pairs", 0)), int(quotes.get("books", 0))
-    told = [f"quotes of {counted(pairs, 'pair')}"] if pairs or not books else []
-    told += [f"books of {counted(books, 'pair')}"] if books else []
-    waiting = ", but no books while the disk is nearly low" if quotes.get("books_held") else ""
-    return f", and {' and '.join(told)}{waiting}{again}"
+    if state is None:
+        return []
+    if not state.get("running"):
+        until = "while the disk is low" if state.get("held") else "at present"
+        return [(f"no quotes and no books are recorded {until}{_again(state)}", False)]
+    pairs, books, held = int(state.get("pairs", 0)), int(state.get("books", 0)), bool(state.get("books_held"))
+    recorded = [f"quotes of {counted(pairs, 'pair')}"] if pairs or not books else []
+    recorded += [f"books of {counted(books, 'pair')}"] if books else []
+    waiting = ", and no books while the disk is nearly low" if held else ""
+    return [(f"{' and '.join(recorded)} are recorded{waiting}{_again(state)}", not held)]
+
+
+def _of_account(state: Mapping[str, Any] | None) -> list[tuple[str, bool]]:
+    """Return what the daemon reports of the process that records an account, and whether it is as it should be.
+
+    >>> _of_account({"running": True, "refused": False, "ends": 2})
+    [('an account is recorded; that process was begun again 2 times', True)]
+    >>> _of_account({"running": False, "refused": True, "ends": 1})
+    [('no account is recorded: its key or configuration was refused, see the log; it waits for the next start', False)]
+    >>> _of_account({"running": False, "refused": False, "ends": 0}), _of_account(None)
+    ([('no account is recorded at present', False)], [])
+    """
+    if state is None:
+        return []
+    if state.get("running"):
+        return [(f"an account is recorded{_again(state)}", True)]
+    if state.get("refused"):
+        why = "its key or configuration was refused, see the log; it waits for the next start"
+        return [(f"no account is recorded: {why}", False)]
+    return [(f"no account is recorded at present{_again(state)}", False)]
+
+
+def _again(state: Mapping[str, Any]) -> str:
+    ends = int(state.get("ends", 0))
+    return f"; that process was begun again {counted(ends, 'time')}" if ends else ""
 
 
 def _daemon_as_json(daemon: DaemonReply | str) -> dict[str, object]:
@@ -209,6 +237,7 @@ def _daemon_as_json(daemon: DaemonReply | str) -> dict[str, object]:
         "since": daemon.since,
         "paused_s": dict(daemon.paused_s),
         "quotes": None if daemon.quotes is None else dict(daemon.quotes),
+        "account": None if daemon.account is None else dict(daemon.account),
     }
 
 

@@ -16,6 +16,6 @@ def stored_pairs(names: Sequence[str], there: Collection[str], layout: Layout) -
     """
     found = pair_aliases.resolve(names, there, layout)
     pairs = [arguments.pair(pair, there) for pair in found.values()]
-    if (said := pair_aliases.sentence(found)) is not None:
-        echo(f"recorder: {said}", err=True)
+    if (warning := pair_aliases.sentence(found)) is not None:
+        echo(f"recorder: {warning}", err=True)
     return list(dict.fromkeys(pairs))

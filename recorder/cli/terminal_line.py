@@ -59,7 +59,7 @@ class _Above(io.TextIOBase):
     def isatty(self) -> bool:
         return True
 
-    def write(self, said: str) -> int:
-        if said.strip("\n"):
-            self._console.print(Text.from_ansi(said.rstrip("\n")), soft_wrap=True)
-        return len(said)
+    def write(self, content: str) -> int:
+        if content.strip("\n"):
+            self._console.print(Text.from_ansi(content.rstrip("\n")), soft_wrap=True)
+        return len(content)

@@ -42,7 +42,7 @@ class BookFeed:
         self._digits = digits
         self._numbers = SessionNumbers()
         self._limit = ReportLimit()
-        self._told = ReportOnce()
+        self._reported = ReportOnce()
         self._sessions: weakref.WeakSet[BookSession] = weakref.WeakSet()
 
     @property
@@ -59,7 +59,7 @@ class BookFeed:
             depth=self._depth,
             digits=self._digits,
             limit=self._limit,
-            told=self._told,
+            reported=self._reported,
         )
         self._sessions.add(made)
         return made
@@ -103,7 +103,7 @@ def left_unended(segments: Iterable[Path]) -> list[BookEnd]:
     for path in segments:
         for entry in segment.entries(path):
             if not isinstance(entry, CorruptLine):
-                for end, has_ended in _told(entry):
+                for end, has_ended in _ends_in(entry):
                     if has_ended:
                         running.pop((end.pair, end.session), None)
                     else:
@@ -113,8 +113,8 @@ def left_unended(segments: Iterable[Path]) -> list[BookEnd]:
     return list(running.values())
 
 
-def _told(entry: segment.Entry) -> Iterator[tuple[BookEnd, bool]]:
-    """Yield what a line tells of a session: how long it ran at least, and whether it has ended."""
+def _ends_in(entry: segment.Entry) -> Iterator[tuple[BookEnd, bool]]:
+    """Yield what a line records of a session: how long it ran at least, and whether it has ended."""
     try:
         match records.read(entry):
             case records.StreamedBook():

@@ -205,9 +205,9 @@ class Connections:
             return
         if self._clock.monotonic() >= self._due_s:  # otherwise this attempt began before another was refused
             self._refusals += 1
-        asked_s = FORBIDDEN_PAUSE_S if wanted_s is None else max(FIRST_PAUSE_S, min(LONGEST_PAUSE_S, wanted_s))
-        self._stay_away(error, next_delay_s(self._refusals, first_s=asked_s, last_s=LONGEST_PAUSE_S))
-        await self._context.exchange.pause(asked_s, reason=str(error), path=_HANDSHAKE)
+        wanted_pause_s = FORBIDDEN_PAUSE_S if wanted_s is None else max(FIRST_PAUSE_S, min(LONGEST_PAUSE_S, wanted_s))
+        self._stay_away(error, next_delay_s(self._refusals, first_s=wanted_pause_s, last_s=LONGEST_PAUSE_S))
+        await self._context.exchange.pause(wanted_pause_s, reason=str(error), path=_HANDSHAKE)
 
     def _stay_away(self, error: ExchangeError, pause_s: float) -> None:
         error.retry_after_s = pause_s

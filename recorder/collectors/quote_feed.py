@@ -25,7 +25,7 @@ class QuoteFeed:
         self._channel = channel
         self._numbers = SessionNumbers()
         self._limit = ReportLimit()
-        self._told = ReportOnce()
+        self._reported = ReportOnce()
 
     @property
     def channel(self) -> str:
@@ -34,7 +34,7 @@ class QuoteFeed:
 
     def session(self, pairs: Collection[str]) -> QuoteSession:
         """See :class:`recorder.collectors.feed.Feed`."""
-        return QuoteSession(pairs, self._numbers, channel=self._channel, limit=self._limit, told=self._told)
+        return QuoteSession(pairs, self._numbers, channel=self._channel, limit=self._limit, reported=self._reported)
 
     def line(self, data: NumberedRows | SessionsEnded, connection: int) -> Inbound:
         """See :class:`recorder.collectors.feed.Feed`."""

@@ -35,6 +35,12 @@ class AccountProcess(ChildProcess):
 
     def __init__(self, config: Config, context: Context, *, command: Sequence[str] = COMMAND) -> None:
         super().__init__(config, context, command=command)
+        self._refused = False
+
+    @property
+    def about(self) -> dict[str, object]:
+        """What the recorder itself knows of it, which is nothing of the account."""
+        return {"running": self._pid is not None, "refused": self._refused, "ends": self._ends}
 
     @property
     def _configured(self) -> bool:
@@ -59,6 +65,7 @@ class AccountProcess(ChildProcess):
             retry_s = delay.failed()
             await self._report(code, retry_s)
             if code == ConfigError.exit_code:
+                self._refused = True
                 log.error("the account waits for the next start of the recorder", remedy="read the lines above")
                 return
             await first_of(self._clock.sleep(retry_s), self._until(lambda: self._stopping))

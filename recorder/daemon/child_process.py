@@ -68,7 +68,7 @@ class ChildProcess(ABC):
         self._clock = context.clock
         self._command = command
         self._memory = memory or resident_bytes
-        self._held = self._stopping = self._asked = False
+        self._held = self._stopping = self._requested = False
         self._changed = asyncio.Event()
         self._reason: str | None = None
         self._heard_s = 0.0
@@ -78,6 +78,11 @@ class ChildProcess(ABC):
     @abstractmethod
     async def run(self) -> None:
         """Run the process whenever it is wanted, until :meth:`stop`. If cancelled, end it without a drain."""
+
+    @property
+    @abstractmethod
+    def about(self) -> dict[str, object] | None:
+        """What the recorder knows of it, for its status; None if there is to be none."""
 
     @property
     @abstractmethod
@@ -143,7 +148,7 @@ class ChildProcess(ABC):
 
     async def _lifetime(self) -> int | None:
         """Run the process once; return its exit code, negative for a signal; None if it was asked to end."""
-        self._reason, self._asked, self._heard_s = None, False, self._clock.monotonic()
+        self._reason, self._requested, self._heard_s = None, False, self._clock.monotonic()
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -170,7 +175,7 @@ class ChildProcess(ABC):
                 one.cancel()
             await _end(process)
             await asyncio.wait([*beside, *reading])
-        return None if self._asked else code
+        return None if self._requested else code
 
     async def _instruct(self, process: Process) -> None:
         """Tell the process each configuration; ask it to end when it is not wanted any more, and see to it."""
@@ -182,7 +187,7 @@ class ChildProcess(ABC):
                 stdin.write(child_messages.encode_config(sent))
             self._changed.clear()
             await self._changed.wait()
-        self._asked = True
+        self._requested = True
         _signal(process, signal.SIGTERM)
         await self._clock.sleep(STOP_S)
         self._log_kill(after_s=STOP_S)

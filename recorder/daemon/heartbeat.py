@@ -60,6 +60,7 @@ class Heartbeat:
         self._connects_in_s: Callable[[], float] = lambda: 0.0
         self._asks_in_s: Callable[[], float] = lambda: 0.0
         self._quotes: Callable[[], dict[str, object] | None] = lambda: None
+        self._account: Callable[[], dict[str, object] | None] = lambda: None
         self._stopping = False
         metrics.ready.set_function(lambda: not self.problems())
 
@@ -90,6 +91,10 @@ class Heartbeat:
     def watch_quotes(self, about: Callable[[], dict[str, object] | None]) -> None:
         """Tell from now on of the process that records quotes what ``about`` returns; None if there is to be none."""
         self._quotes = about
+
+    def watch_account(self, about: Callable[[], dict[str, object] | None]) -> None:
+        """Tell of the process that records an account likewise."""
+        self._account = about
 
     def watch_stream(self, silent_s: Callable[[], Sequence[float]], wait_s: Callable[[], float]) -> None:
         """Judge by a stream from now on, and not by REST answers.
@@ -149,7 +154,8 @@ class Heartbeat:
         """Return facts besides the state: archive, release, start time and number of pairs.
 
         Also for how many seconds new connections and REST requests are paused after a refusal, and the quarantined
-        pairs, each with file, problem and remedy; and the state of the process that records quotes, if there is one.
+        pairs, each with file, problem and remedy; and the states of the processes that record quotes and an account, if
+        there are any.
         """
         faults = self._parts.quarantined.faults() if self._parts else []
         return {
@@ -160,6 +166,7 @@ class Heartbeat:
             "paused_s": {"connect": round(self._connects_in_s(), 1), "rest": round(self._asks_in_s(), 1)},
             "quarantined": [asdict(fault) for fault in faults[:SHOWN]],
             "quotes": self._quotes(),
+            "account": self._account(),
         }
 
     async def run(self) -> None:

@@ -27,7 +27,7 @@ LONGEST_LINE: Final = 1 << 20
 CUT: Final = b" [cut]"
 """Ends a line that was cut, so that no number at its end is taken for a whole one."""
 HEAD_BYTES: Final = 16_384
-"""Bytes at the beginning of a member by which its layout and the length of its rows are told."""
+"""Bytes at the beginning of a member by which its layout and the length of its rows are determined."""
 OPEN_ZIPS: Final = 4
 """ZIPs that are kept open: quarters are read one after the other, and one that is read again is opened again."""
 _WRAP: Final = 1 << 32

@@ -97,7 +97,7 @@ class BookSession(ChannelSession[BookMessage, Data]):
     """The state machine of a connection, and of the sessions on it. ``numbers`` are shared by all connections.
 
     ``channel`` has the ``depth`` among its params. ``digits`` returns the listed digits of a pair, None if it is not
-    listed. ``told`` remembers what was reported of odd books.
+    listed. ``reported`` remembers what was reported of odd books.
     """
 
     def __init__(
@@ -110,13 +110,13 @@ class BookSession(ChannelSession[BookMessage, Data]):
         digits: Callable[[str], Digits | None],
         batch: int = SUBSCRIBE_BATCH,
         limit: ReportLimit | None = None,
-        told: ReportOnce | None = None,
+        reported: ReportOnce | None = None,
     ) -> None:
         super().__init__(channel, pairs, batch=batch, limit=limit)
         self._numbers = numbers
         self._depth = depth
         self._digits = digits
-        self._told = ReportOnce() if told is None else told
+        self._reported = ReportOnce() if reported is None else reported
         self._running: dict[str, _Running] = {}
         self._heard_ns = 0
         self._late_since: dict[str, float] = {}
@@ -194,7 +194,7 @@ class BookSession(ChannelSession[BookMessage, Data]):
     def _beside(self, pair: str, running: _Running, received_ns: int) -> list[Common | Data]:
         """Return what follows a message beside itself: the report that its book is crossed, and a checkpoint."""
         effects: list[Common | Data] = []
-        if running.book.is_crossed and self._told.is_first("crossed book", pair):
+        if running.book.is_crossed and self._reported.is_first("crossed book", pair):
             effects.append(UnreadableFrame(f"a book of {pair} whose best bid is not below its best ask", pair))
         if received_ns >= running.checkpoint_ns:
             effects.append(self._checkpoint(pair, running, received_ns))

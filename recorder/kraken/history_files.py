@@ -291,13 +291,13 @@ def splits(altname: str, assets: Collection[str]) -> list[str]:
 
 
 class NameBook:
-    """Finds the pair of each file name: as the user said, as listed, or by splitting into two known assets.
+    """Finds the pair of each file name: as the user named it, as listed, or by splitting into two known assets.
 
-    ``listed`` are v2 symbols by altname, ``assets`` the altnames of known assets, ``said`` v2 symbols by altname.
+    ``listed`` are v2 symbols by altname, ``assets`` the altnames of known assets, ``given`` v2 symbols by altname.
     """
 
-    def __init__(self, listed: Mapping[str, str], assets: Collection[str], said: Mapping[str, str]) -> None:
-        self._known = {**listed, **said}
+    def __init__(self, listed: Mapping[str, str], assets: Collection[str], given: Mapping[str, str]) -> None:
+        self._known = {**listed, **given}
         self._assets = frozenset(assets)
 
     def pair_of(self, altname: str) -> tuple[str, bool]:
@@ -313,7 +313,7 @@ class NameBook:
         )
 
 
-def names_said(arguments: Iterable[str]) -> Iterator[tuple[str, str]]:
+def names_given(arguments: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield altname and pair of arguments such as ``XBTUSD=BTC/USD``. Raises UsageError."""
     for argument in arguments:
         altname, _, pair = argument.partition("=")

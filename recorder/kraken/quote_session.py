@@ -81,8 +81,8 @@ class _Running:
 class QuoteSession(ChannelSession[TopRow, NumberedRows | SessionsEnded]):
     """The state machine of a connection, and of the sessions on it. ``numbers`` are shared by all connections.
 
-    ``told`` remembers what was reported of odd quotes. After the connection has ended, :meth:`closed` returns what is
-    left to be carried out.
+    ``reported`` remembers what was reported of odd quotes. After the connection has ended, :meth:`closed` returns what
+    is left to be carried out.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class QuoteSession(ChannelSession[TopRow, NumberedRows | SessionsEnded]):
         channel: Channel[TopRow] = QUOTES,
         batch: int = SUBSCRIBE_BATCH,
         limit: ReportLimit | None = None,
-        told: ReportOnce | None = None,
+        reported: ReportOnce | None = None,
     ) -> None:
         super().__init__(channel, pairs, batch=batch, limit=limit)
         self._numbers = numbers
-        self._told = ReportOnce() if told is None else told
+        self._reported = ReportOnce() if reported is None else reported
         self._running: dict[str, _Running] = {}
         self._heard_ns = 0
 
@@ -129,7 +129,7 @@ class QuoteSession(ChannelSession[TopRow, NumberedRows | SessionsEnded]):
                 numbers[pair] = running.number, running.messages
             running.messages += 1
             running.last_ns = received_ns
-            if row.odd is not None and self._told.is_first("odd quote", pair, row.odd):
+            if row.odd is not None and self._reported.is_first("odd quote", pair, row.odd):
                 effects.append(UnreadableFrame(f"a quote of {pair} with {row.odd}: stored as it came", pair))
         effects.append(NumberedRows(numbers, frame, received_ns))
         return effects

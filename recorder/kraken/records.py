@@ -272,7 +272,7 @@ class Note(TableRows, frozen=True, gc=False):
         try:
             return Event(self.line.recv_ns // 1000, kind, pair, msgspec.json.encode(detail).decode())
         except (*wire.UNREADABLE, OverflowError, TypeError) as error:  # numbers that no reader accepts
-            raise Malformed(f"a note that cannot be told: {error}"[:_SHOWN]) from error
+            raise Malformed(f"a note that cannot be written: {error}"[:_SHOWN]) from error
 
 
 class StreamedQuotes(TableRows, frozen=True, gc=False):
@@ -402,8 +402,8 @@ def _numbers(source: str) -> dict[str, tuple[int, int]]:
     """Return the session and the first message number of each pair. Raises Malformed."""
     found: dict[str, tuple[int, int]] = {}
     for part in source.partition("?")[2].split("&"):
-        pair, _, told = part.partition("=")
-        session, point, message = told.partition(".")
+        pair, _, numbering = part.partition("=")
+        session, point, message = numbering.partition(".")
         if not (point and _ID.fullmatch(session) and _ID.fullmatch(message)):
             raise Malformed(f"a source that does not tell session and message: {source[:_SHOWN]}")
         found[unquote(pair)] = int(session), int(message)
@@ -613,8 +613,8 @@ def parked_source(connection: int, parked_from: Mapping[str, int]) -> str:
 
 def numbered_source(channel: str, connection: int, numbers: Mapping[str, tuple[int, int]]) -> str:
     """Return the source of a frame without ids: of each pair its session, and the message number of its first row."""
-    told = "&".join(f"{quote(pair, safe='')}={session}.{message}" for pair, (session, message) in numbers.items())
-    return f"{stream_source(channel, connection)}?{told}"
+    numbering = "&".join(f"{quote(pair, safe='')}={session}.{message}" for pair, (session, message) in numbers.items())
+    return f"{stream_source(channel, connection)}?{numbering}"
 
 
 def ended_source(channel: str, connection: int) -> str:

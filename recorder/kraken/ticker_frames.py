@@ -144,10 +144,10 @@ def _checked(entry: wire.TopEntry) -> str | None:
     bid, ask, bid_qty, ask_qty, last = entry.bid, entry.ask, entry.bid_qty, entry.ask_qty, entry.last
     for price in (bid, ask, last):
         if price is not None and not fits_price(price):
-            raise ValueError(f"a price of {entry.symbol} does not fit: {_told(bid, ask, last)}")
+            raise ValueError(f"a price of {entry.symbol} does not fit: {_printed(bid, ask, last)}")
     for qty in (bid_qty, ask_qty):
         if qty is not None and not fits_qty(qty):
-            raise ValueError(f"a quantity of {entry.symbol} does not fit: {_told(bid_qty, ask_qty)}")
+            raise ValueError(f"a quantity of {entry.symbol} does not fit: {_printed(bid_qty, ask_qty)}")
     if entry.timestamp is not None and timestamps.micros(entry.timestamp) < EARLIEST_US:
         return f"the time {entry.timestamp}"
     if not (bid and ask and bid_qty and ask_qty and last):
@@ -155,7 +155,7 @@ def _checked(entry: wire.TopEntry) -> str | None:
     return "a bid that is not below the ask" if bid >= ask else None
 
 
-def _told(*numbers: Decimal | None) -> str:
+def _printed(*numbers: Decimal | None) -> str:
     return ", ".join(str(number)[:_SHOWN] for number in numbers)
 
 

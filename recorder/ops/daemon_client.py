@@ -23,9 +23,10 @@ _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- how to
 class DaemonReply:
     """A daemon's own status: whether it records, why not, and since when it runs (ISO 8601 UTC).
 
-    ``paused_s`` is how many seconds it will not contact the exchange, by kind of contact; ``quotes`` the state of the
-    process that records quotes: running, held (the disk is low), pairs, and ends that nobody asked for. None if there
-    is to be none.
+    ``paused_s`` is how many seconds it will not contact the exchange, by kind of contact. ``quotes`` is the state of
+    the process that records quotes: running, held (the disk is low), pairs, and ends that nobody asked for;
+    ``account`` that of the one that records an account: running, refused (its key is, until the next start), and ends.
+    Both are None where there is to be no such process.
     """
 
     recording: bool
@@ -34,6 +35,7 @@ class DaemonReply:
     since: str
     paused_s: Mapping[str, float] = field(default_factory=dict)
     quotes: Mapping[str, Any] | None = None
+    account: Mapping[str, Any] | None = None
 
 
 def query_daemon(ops: OpsConfig, data: Path) -> DaemonReply | str:
@@ -68,7 +70,7 @@ def _read(body: bytes, where: str, data: Path) -> DaemonReply | str:
             str(content["version"]),
             str(content["since"]),
             {str(what): float(paused_s) for what, paused_s in content.get("paused_s", {}).items() if paused_s},
-            None if content.get("quotes") is None else dict(content["quotes"]),
+            *(None if content.get(name) is None else dict(content[name]) for name in ("quotes", "account")),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"what answers at {where} is no recorder"

@@ -114,7 +114,7 @@ class LogDedup:
 
     def rest(self) -> list[LogLine]:
         """Return the summaries of all windows: nothing follows them."""
-        return [said for name in list(self._kinds) for said in self._forget(name)]
+        return [ended for name in list(self._kinds) for ended in self._forget(name)]
 
     def _forget(self, name: object) -> list[LogLine]:
         return list(self._kinds.pop(name).summary())

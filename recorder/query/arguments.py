@@ -220,7 +220,7 @@ def pairs(names: str | Iterable[str]) -> tuple[str, ...]:
         raise UsageError(f"a pair is a text such as 'BTC/USD', or a list of them, not {names!r}")
     chosen = tuple(dict.fromkeys(text("pair", name) for name in names))
     if not chosen:
-        raise UsageError("no pair is asked for: name one at least, such as 'BTC/USD'")
+        raise UsageError("no pair is requested: name one at least, such as 'BTC/USD'")
     return chosen
 
 

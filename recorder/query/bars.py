@@ -61,9 +61,9 @@ class BarQuery:
         of_time = {"origin": self.origin_us, "filled": self.filled}
         return {"size": self.size, **(of_time if self.kind == "time" else {})}
 
-    def limits(self, asked: Range) -> Range:
-        """Return the range of time whose trades make the bars that begin in ``asked``, as far as it is fixed."""
-        return asked.in_widths(int(self.size), self.origin_us) if self.kind == "time" else asked
+    def limits(self, requested: Range) -> Range:
+        """Return the range of time whose trades make the bars that begin in ``requested``, as far as it is fixed."""
+        return requested.in_widths(int(self.size), self.origin_us) if self.kind == "time" else requested
 
 
 def query(kind: BarKind, size: object, *, filled: bool, origin_us: int | None) -> BarQuery:

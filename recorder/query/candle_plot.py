@@ -145,8 +145,8 @@ class CandleSource:
             known = _ask(self.archive, bulk_candles.KNOWN, pair=self.pair, timeframe=timeframe)
             lacking = bulk_candles.uncovered(known, timeframe, Range(axis.first_us, axis.last_us))
             return [*_of_sources(rows, timeframe), *_of_gaps(rows, lacking, timeframe)]
-        asked = {"pair": self.pair, "first": axis.first_us, "last": axis.last_us}
-        found = [*_ask(self.archive, _UNKNOWN, **asked), *_ask(self.archive, _REPAIRED, **asked)]
+        limits = {"pair": self.pair, "first": axis.first_us, "last": axis.last_us}
+        found = [*_ask(self.archive, _UNKNOWN, **limits), *_ask(self.archive, _REPAIRED, **limits)]
         return [Band(**row) for row in found if row["kind"] != "repaired" or row["missing"] > 0]
 
     def _ends(self) -> tuple[int, int]:

@@ -144,8 +144,8 @@ def candle_chart(pair: str, bars: Bars, width: int) -> alt.VConcatChart:
     base, _, quote = pair.partition("/")
     rows = _drawn_bars(bars, width)
     cut = [row for row in rows if row["state"] == _INCOMPLETE]
-    told = {_RISING, _FALLING, _VWAP, *([_CUT] if cut else []), *(_BANDS.get(band.kind) for band in bars.bands)}
-    shown = [name for name in _CANDLE_COLOURS if name in told]
+    needed = {_RISING, _FALLING, _VWAP, *([_CUT] if cut else []), *(_BANDS.get(band.kind) for band in bars.bands)}
+    shown = [name for name in _CANDLE_COLOURS if name in needed]
     by_kind = _by_kind("kind", shown)
     outline = alt.Stroke("kind:N", scale=_some_colours(shown), legend=None)
     axis = _utc(bars.axis)

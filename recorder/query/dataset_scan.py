@@ -47,8 +47,8 @@ def dataset(scan: Scan) -> ds.Dataset:
         wanted[pair] = Spans([*listing.ids, *Spans.of_ids(listing.tail["trade_id"].to_pylist())])
         cut |= not all(part.whole for part in parts)
     found = sources[0] if len(sources) == 1 else ds.dataset(sources)
-    asked = [*_within(scan), *([_one_of(wanted)] if cut else [])]
-    return _listed(found, functools.reduce(operator.and_, asked) if asked else None)
+    conditions = [*_within(scan), *([_one_of(wanted)] if cut else [])]
+    return _listed(found, functools.reduce(operator.and_, conditions) if conditions else None)
 
 
 def _sources(pair: str, parts: Sequence[Part], tail: pa.Table) -> list[ds.Dataset]:
@@ -99,11 +99,11 @@ def _telling(method: Callable[..., Any]) -> Callable[..., Any]:
     """Return a method of Dataset that reads at once, and raises FilesReplaced for a file that is not found."""
 
     @functools.wraps(method)
-    def told(self: ds.Dataset, *args: object, **options: object) -> Any:  # noqa: ANN401 -- whatever the method does
+    def explained(self: ds.Dataset, *args: object, **options: object) -> Any:  # noqa: ANN401 -- whatever the method does
         with _files_there():
             return method(self, *args, **options)
 
-    return told
+    return explained
 
 
 class _Listed(ds.Dataset):  # type: ignore[misc]  # pyarrow ships no types
@@ -135,13 +135,13 @@ class _Listed(ds.Dataset):  # type: ignore[misc]  # pyarrow ships no types
         return found
 
     def replace_schema(self, schema: pa.Schema) -> ds.Dataset:
-        return _listed(self._plain(schema), self._asked)
+        return _listed(self._plain(schema), self._condition)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _listed, (self._plain(self.schema), self._asked)
+        return _listed, (self._plain(self.schema), self._condition)
 
     @property
-    def _asked(self) -> ds.Expression | None:
+    def _condition(self) -> ds.Expression | None:
         return self._scan_options.get("filter")
 
     def _plain(self, schema: pa.Schema) -> ds.Dataset:
@@ -178,8 +178,8 @@ class _Union(_Listed, ds.UnionDataset):  # type: ignore[misc]
         return (path for child in super().children for path in getattr(child, "files", ()))
 
 
-def _listed(found: ds.Dataset, asked: ds.Expression | None = None) -> ds.Dataset:
-    """Return a Dataset of pyarrow's, one without a filter, as one of this module with the filter ``asked``."""
+def _listed(found: ds.Dataset, condition: ds.Expression | None = None) -> ds.Dataset:
+    """Return a Dataset of pyarrow's, one without a filter, as one of this module with the filter ``condition``."""
     if isinstance(found, ds.UnionDataset):
         made: ds.Dataset = _Union(found.schema, found.children)
     elif isinstance(found, ds.FileSystemDataset):
@@ -187,7 +187,7 @@ def _listed(found: ds.Dataset, asked: ds.Expression | None = None) -> ds.Dataset
         made = _Files(fragments, found.schema, found.format, found.filesystem, found.partition_expression)
     else:
         made = found  # rows in memory
-    return made if asked is None else made.filter(asked)
+    return made if condition is None else made.filter(condition)
 
 
 def _each(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -175,8 +175,8 @@ def _names(days: Iterable[Row]) -> list[str]:
 
 def _tally(days: Sequence[Row]) -> str:
     counts = ((status, sum(day["status"] == status for day in days)) for status in STATUSES)
-    told = ", ".join(f"{count:,} {status}" for status, count in counts if count)
-    return f"{counted(len(_names(days)), 'pair')}; days: {told}"
+    counts_text = ", ".join(f"{count:,} {status}" for status, count in counts if count)
+    return f"{counted(len(_names(days)), 'pair')}; days: {counts_text}"
 
 
 def _rows(archive: Archive, question: str, *, exact: bool = False, **params: Any) -> list[Row]:  # noqa: ANN401 -- whatever SQL accepts

@@ -32,15 +32,15 @@ _PAGES: Final = 512 * 1024 * 1024
 """The maximum number of bytes read through in that case: some 5 s. `recorder verify` reads all."""
 
 
-def explain_error(error: Exception, data: Path, asked: Iterable[str] = ()) -> RecorderError | None:
+def explain_error(error: Exception, data: Path, requested: Iterable[str] = ()) -> RecorderError | None:
     """Return what is wrong with the files of the archive at ``data`` that DuckDB's message names; None if nothing is.
 
-    If the message names none but indicates damage, the files ``asked`` are checked, as far as that is quick.
+    If the message names none but indicates damage, the files ``requested`` are checked, as far as that is quick.
     """
     named = dict.fromkeys(re.findall(rf"{re.escape(str(data))}/[^'\"]*?\.parquet", str(error)))
     if named or not _sounds_like_damage(error):
         return next(_faults([Path(name) for name in named], data), None)
-    paths = [Path(name) for name, _ in zip(dict.fromkeys(asked), range(_FOOTERS), strict=False)]
+    paths = [Path(name) for name, _ in zip(dict.fromkeys(requested), range(_FOOTERS), strict=False)]
     return next(_faults(paths, data, pages=_PAGES), None)
 
 

@@ -141,7 +141,7 @@ class Follower:
         self._reading: deque[_Followed] = deque()
         self._changes = 0
         self._look_s = _AT_ONCE
-        self._told = self._events.read()
+        self._stored = self._events.read()
         self._pairs = frozenset(pairs)
         self._names = tuple(f'"{pair}"'.encode() for pair in pairs)
         begins = self._begins(pairs, _after(pairs, after))
@@ -157,8 +157,8 @@ class Follower:
     @property
     def waiting(self) -> dict[str, Span]:
         """The pairs with later trades that wait, each with the missing ids they wait for, which are being fetched."""
-        told = {pair: one.sequence.waiting for pair, one in self._followed.items()}
-        return {pair: span for pair, span in told.items() if span is not None}
+        spans = {pair: one.sequence.waiting for pair, one in self._followed.items()}
+        return {pair: span for pair, span in spans.items() if span is not None}
 
     def __iter__(self) -> Self:
         return self
@@ -305,7 +305,7 @@ class Follower:
         if everywhere:
             self._changes, self._look_s = self._journal.changes, now_s + _LOOK_S
         if drained or (everywhere and any(one.sequence.blocked for one in due)):
-            self._told = self._events.read()
+            self._stored = self._events.read()
         errors = []
         for one in due:
             one.look_s = now_s + _BLOCKED_LOOK_S
@@ -330,8 +330,8 @@ class Follower:
         if account.renumbered is not None:
             remedy = renumbering.remedy(self._layout, sequence.pair)
             raise StorageError(f"{sequence.pair} has been renumbered by the exchange, so no trade follows: {remedy}")
-        if self._told.findings and sequence.blocked:
-            found = self._told.findings[0]
+        if self._stored.findings and sequence.blocked:
+            found = self._stored.findings[0]
             raise StorageError(
                 f"why trades of {sequence.pair} are missing: {found.file} {found.problem}: {found.remedy}"
             )
@@ -373,9 +373,13 @@ class Follower:
         for run in joined(run for file in files for run in file.footer.runs):
             account.observe(run)
         promise = evidence.earliest(*{file.footer.promise for file in files})
-        for known in (*(evidence.notes(pair, promise) if promise else ()), *self._told.of(pair), *self._noted.of(pair)):
+        for known in (
+            *(evidence.notes(pair, promise) if promise else ()),
+            *self._stored.of(pair),
+            *self._noted.of(pair),
+        ):
             account.know(known)
-        for source in (self._told, self._noted):
+        for source in (self._stored, self._noted):
             if pair in source.memories:
                 account.remember(source.memories[pair])
         return account

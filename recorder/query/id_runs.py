@@ -37,7 +37,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def missing_in(
     runs: Sequence[Run],
-    asked: Range,
+    requested: Range,
     absent: Iterable[Span] = (),
     promise: Promise | None = None,
     *,
@@ -50,7 +50,7 @@ def missing_in(
     stored. A time after ``now_us`` at which no trade can have been made is no bound.
     """
     gaps = open_gaps(runs[0].pair, runs, Spans(absent), promise) if runs else []
-    return [gap for gap in gaps if _touches(gap, asked.start_us, asked.stop_us, now_us)]
+    return [gap for gap in gaps if _touches(gap, requested.start_us, requested.stop_us, now_us)]
 
 
 def _touches(gap: Gap, start_us: int | None, stop_us: int | None, now_us: int | None) -> bool:

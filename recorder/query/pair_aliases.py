@@ -48,5 +48,5 @@ def sentence(aliases: Mapping[str, str]) -> str | None:
     >>> sentence({"BTC/USD": "BTC/USD", "XBTUSD": "BTC/USD", "xdg/eur": "DOGE/EUR"})
     'XBTUSD is taken for BTC/USD, xdg/eur for DOGE/EUR'
     """
-    told = [f"{name} for {pair}" for name, pair in aliases.items() if name != pair]
-    return ", ".join([told[0].replace(" for ", " is taken for ", 1), *told[1:]]) if told else None
+    taken = [f"{name} for {pair}" for name, pair in aliases.items() if name != pair]
+    return ", ".join([taken[0].replace(" for ", " is taken for ", 1), *taken[1:]]) if taken else None

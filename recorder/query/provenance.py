@@ -34,15 +34,15 @@ class Provenance:
 
     def attrs(self) -> dict[str, Any]:
         """Return plain values for JSON: coverage, missing, begins, digest, and sha256 if there is any."""
-        told: dict[str, Any] = {
+        content: dict[str, Any] = {
             "coverage": {pair: [[run.first, run.last] for run in runs[:SHOWN]] for pair, runs in self.coverage.items()},
             "missing": dict(self.missing),
             "begins": dict(self.begins),
             "digest": digest(self.coverage),
         }
         if self.hashes is not None:
-            told["sha256"] = dict(self.hashes)
-        return told
+            content["sha256"] = dict(self.hashes)
+        return content
 
 
 def digest(coverage: Mapping[str, Sequence[Span]]) -> str:

@@ -187,7 +187,7 @@ def _hint(name: str) -> str:
 
 
 def _refuse(what: str, more: str = "") -> NoReturn:
-    remedy = next((f"; {said}" for kinds, said in _REMEDIES.items() if what in kinds), "")
+    remedy = next((f"; {sentence}" for kinds, sentence in _REMEDIES.items() if what in kinds), "")
     raise UsageError(f"{what} is refused, because a question only reads: {ALLOWED}{remedy}{more}")
 
 

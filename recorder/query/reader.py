@@ -150,6 +150,9 @@ _HAS_CANDLES: Final = "SELECT 1 FROM stored_ohlc() WHERE pair = $pair LIMIT 1"
 _NO_TRADES: Final = re.compile("the archive holds no trades of '(.+?)'")
 _EVENTS: Final = (EVENTS, MARKET_EVENTS, BOOK_EVENTS)
 _MAY_MISS: Final = "trades may be missing in it: see missing_trades, and `recorder gaps`"
+_NO_BARS: Final = (
+    "no bar of this width is complete, so nothing can be estimated: choose a shorter one, or a longer range"
+)
 _NONE: Final = (0, 0)
 """Ends between which there is no id: ids begin with 1."""
 
@@ -936,6 +939,8 @@ def _said_of(rows: pa.Table, begins: Mapping[str, int]) -> list[str]:
     """Return what may be missing in the rows of an analysis; ``begins`` are the pairs that begin after its range."""
     missing = rows["missing_trades"] if "missing_trades" in rows.column_names else None
     said = [_MAY_MISS] if missing is not None and (pc.max(missing).as_py() or 0) > 0 else []
+    if "left_out" in rows.column_names and rows.num_rows and not pc.sum(rows["bars"]).as_py():
+        said.append(_NO_BARS)
     return [*said, id_runs.late(begins)] if begins else said
 
 

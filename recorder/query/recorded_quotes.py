@@ -209,28 +209,28 @@ def used(table: pa.Table) -> tuple[SessionRows, ...]:
 
 def sentence(found: Mapping[str, KnownQuotes]) -> str | None:
     """Return a message about what is not known of a range, None if there is nothing to report."""
-    odd = {pair: told for pair, told in found.items() if not told.is_whole}
+    odd = {pair: known for pair, known in found.items() if not known.is_whole}
     if not odd:
         return None
-    said = [f"{pair}: {', '.join(_told(told))}" for pair, told in islice(odd.items(), _SHOWN)]
+    parts = [f"{pair}: {', '.join(_reasons(known))}" for pair, known in islice(odd.items(), _SHOWN)]
     more = f"; and {len(odd) - _SHOWN} more pairs" if len(odd) > _SHOWN else ""
     return (
-        f"not all quotes of this range were recorded, and nobody can fetch them: {'; '.join(said)}{more}. "
+        f"not all quotes of this range were recorded, and nobody can fetch them: {'; '.join(parts)}{more}. "
         "quote_sessions tells when there are some: ask for such a range, or pass on_gap='warn' or 'ignore'"
     )
 
 
-def _told(told: KnownQuotes) -> Iterator[str]:
-    if told.begins_us is not None:
-        yield f"they begin at {moment_text(told.begins_us)}"
-    if told.unknown:
-        shown = "; ".join(f"{moment_text(start)} to {moment_text(stop)}" for start, stop in told.unknown[:_SHOWN])
-        more = f"; and {len(told.unknown) - _SHOWN} more" if len(told.unknown) > _SHOWN else ""
+def _reasons(known: KnownQuotes) -> Iterator[str]:
+    if known.begins_us is not None:
+        yield f"they begin at {moment_text(known.begins_us)}"
+    if known.unknown:
+        shown = "; ".join(f"{moment_text(start)} to {moment_text(stop)}" for start, stop in known.unknown[:_SHOWN])
+        more = f"; and {len(known.unknown) - _SHOWN} more" if len(known.unknown) > _SHOWN else ""
         yield f"none from {shown}{more}"
-    if told.missing:
-        yield f"{told.missing} frames could not be read"
-    if told.outside:
-        yield f"quote_sessions lacks {told.outside} rows that are stored"
+    if known.missing:
+        yield f"{known.missing} frames could not be read"
+    if known.outside:
+        yield f"quote_sessions lacks {known.outside} rows that are stored"
 
 
 def _params(pair: str, limits: Range) -> dict[str, object]:

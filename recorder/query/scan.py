@@ -138,11 +138,11 @@ class Scan:
     def _judge(self, found: Listing) -> None:
         if self.on_gap == "ignore":
             return
-        said = completeness.lacking(self.data, found.runs, self.limits, found.promise)
-        if said is not None and self.on_gap == "raise":
-            raise GapError(said)
-        if said is not None:
-            warnings.warn(said, stacklevel=2)
+        sentence = completeness.lacking(self.data, found.runs, self.limits, found.promise)
+        if sentence is not None and self.on_gap == "raise":
+            raise GapError(sentence)
+        if sentence is not None:
+            warnings.warn(sentence, stacklevel=2)
 
 
 def read(scan: Scan, pair: str, load: Callable[[str, list[Part], pa.Table], _Rows]) -> Iterator[_Rows]:

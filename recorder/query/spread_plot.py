@@ -61,8 +61,8 @@ def spread(
     us = TIMEFRAMES[drawn] * 60_000_000
     bars = archive.sql(_BARS, to="arrow", pair=pair, us=us, first=first_us // us * us, last=last_us).to_pylist()
     if not any(bar["mean_spread"] is not None for bar in bars):
-        told = " to ".join(_text(ends[end]) for end in ("first_us", "last_us"))
-        raise UsageError(f"no quote of {pair} is stored in this range; the archive has them from {told}")
+        stored = " to ".join(_text(ends[end]) for end in ("first_us", "last_us"))
+        raise UsageError(f"no quote of {pair} is stored in this range; the archive has them from {stored}")
     return _figure(pair, drawn, _rows(bars, us), [first_us // 1000, last_us // 1000], width)
 
 

@@ -61,14 +61,14 @@ class Summary:
             return "no trades yet"
         names = ", ".join(one.pair for one in self.pairs[:_NAMED])
         more = f" and {len(self.pairs) - _NAMED} more" if len(self.pairs) > _NAMED else ""
-        said = [f"{names}{more}"] if names else []
+        parts = [f"{names}{more}"] if names else []
         if self.pairs:
-            said.append(f"{_second(min(one.first_us for one in self.pairs))} to {self._until()}")
-            said.append(f"{sum(one.trades for one in self.pairs):,} trades")
-        said.append(self._gaps())
+            parts.append(f"{_second(min(one.first_us for one in self.pairs))} to {self._until()}")
+            parts.append(f"{sum(one.trades for one in self.pairs):,} trades")
+        parts.append(self._gaps())
         if self.unreadable:
-            said.append(f"cannot read {', '.join(self.unreadable[:_NAMED])}")
-        return "; ".join(said)
+            parts.append(f"cannot read {', '.join(self.unreadable[:_NAMED])}")
+        return "; ".join(parts)
 
     def table(self, title: str) -> str:
         """Return the summary as HTML under a title."""

@@ -74,8 +74,8 @@ class CandleSeries:
         self._gather(begin_ns)
         if since_s is not None:
             steps, beyond_ns = divmod(since_s * _NS, self._step_ns)
-            asked_ns = (steps + (1 if beyond_ns or not inclusive else 0)) * self._step_ns
-            begin_ns = min(max(begin_ns, asked_ns), running_ns)
+            from_ns = (steps + (1 if beyond_ns or not inclusive else 0)) * self._step_ns
+            begin_ns = min(max(begin_ns, from_ns), running_ns)
         return list(self._contiguous(begin_ns, running_ns))
 
     def _gather(self, begin_ns: int) -> None:

@@ -24,10 +24,10 @@ class SubscriptionRefused(Exception):
 
 
 class Update(NamedTuple):
-    """A frame, and what a subscription must have asked for, beside channel and symbol, to get it."""
+    """A frame, and what it requires of a subscription beside channel and symbol."""
 
     text: str
-    asked: Mapping[str, Any] = {}
+    requires: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -180,17 +180,17 @@ class Clients:
         return socket
 
     def push(
-        self, text: str, channel: Channel, symbols: Collection[str], asked: Mapping[str, Any] | None = None
+        self, text: str, channel: Channel, symbols: Collection[str], requires: Mapping[str, Any] | None = None
     ) -> None:
         """Queue one live frame of a channel for everyone who follows one of ``symbols``, unless these are silent.
 
-        Only those get it who ``asked`` for that in their subscription.
+        Only those get it whose subscription has the parameters that it ``requires``.
         """
         if self._lines.silent(symbols):
             return
         payload, damage = text.encode(), self._lines.strike()
         for client in self._clients:
-            if client.connection.follows(channel, symbols, asked):
+            if client.connection.follows(channel, symbols, requires):
                 client.tell(payload, damage)
 
     def followed(self, channel: Channel) -> set[str]:

@@ -84,8 +84,8 @@ class Rest:
             return failure(UNKNOWN_METHOD)
         try:
             return f'{{"error":[],"result":{handler(query, now_ns)}}}'
-        except _Failure as told:
-            return failure(str(told))
+        except _Failure as failed:
+            return failure(str(failed))
 
     def candles(self, symbol: str, minutes: int) -> CandleSeries:
         """Return the candles of a pair that the market has, by v2 symbol and interval."""

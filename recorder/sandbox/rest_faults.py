@@ -68,11 +68,11 @@ class Beside:
 
     def headers(self, now_s: float) -> dict[str, str]:
         """Return the headers at this Unix time."""
-        said = {"Location": self.location} if self.location else {}
+        sent = {"Location": self.location} if self.location else {}
         if self.retry_after_s is not None:
             until = formatdate(now_s + self.retry_after_s, usegmt=True)
-            said["Retry-After"] = until if self.as_date else f"{self.retry_after_s:.0f}"
-        return said
+            sent["Retry-After"] = until if self.as_date else f"{self.retry_after_s:.0f}"
+        return sent
 
 
 @dataclass(slots=True)

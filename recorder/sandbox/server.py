@@ -90,7 +90,7 @@ class Sandbox:
             injected=lambda: self.faults.injected,
         )
         self.edge = RestFrontend(clock, faults=self.faults, requests=self.requests, answer=self._answer)
-        self._told_status = self.status.essence()
+        self._sent_status = self.status.essence()
         self._trades_per_frame = trades_per_frame
         self._random = Random(seed)
         self._frozen_ns: int | None = None
@@ -144,8 +144,8 @@ class Sandbox:
         """Let time pass up to now: activate scripted faults, make the trades due, write the truth, push, beat."""
         self.faults.follow_script()
         self._trade()
-        if self._told_status != (status := self.status.essence()):
-            self._told_status = status
+        if self._sent_status != (status := self.status.essence()):
+            self._sent_status = status
             self.clients.tell_status()
         self.clients.beat()
 
@@ -303,14 +303,14 @@ class Sandbox:
             followed = self.clients.followed(channel)
             tapes = [tape for symbol, tape in self.market.tapes.items() if symbol in followed]
             for symbol, update in channel.moves(tapes):
-                self.clients.push(update.text, channel, (symbol,), update.asked)
+                self.clients.push(update.text, channel, (symbol,), update.requires)
 
     def _publish(self, runs: list[NewTrades]) -> None:
         self._write(runs)
         for made in runs:
             for channel in (channel for channel in self._channels if made.pair in self.clients.followed(channel)):
                 for update in channel.updates(self.market.tapes[made.pair], made, self._trades_per_frame):
-                    self.clients.push(update.text, channel, (made.pair,), update.asked)
+                    self.clients.push(update.text, channel, (made.pair,), update.requires)
 
     def _write(self, runs: Sequence[NewTrades]) -> None:
         if self._truth is not None and runs:

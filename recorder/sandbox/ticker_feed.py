@@ -86,8 +86,8 @@ class TickerFeed:
             "trades": str(window.count),
             "timestamp": f'"{wire_format.stamp_us(top.time_ns)}"',
         }
-        told = ",".join(f'"{name}":{text}' for name, text in fields.items())
-        return f'{{"symbol":"{tape.pair.symbol}",{told}}}'
+        content = ",".join(f'"{name}":{text}' for name, text in fields.items())
+        return f'{{"symbol":"{tape.pair.symbol}",{content}}}'
 
 
 def _price(tape: Tape, price: int) -> str:

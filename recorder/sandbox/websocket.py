@@ -71,12 +71,12 @@ class Connection:
         """Return the symbols that this client follows on a channel."""
         return self._followed[channel].keys()
 
-    def follows(self, channel: Channel, symbols: Collection[str], asked: Mapping[str, Any] | None = None) -> bool:
-        """Return whether this client follows one of ``symbols`` on a channel, having ``asked`` for that."""
+    def follows(self, channel: Channel, symbols: Collection[str], requires: Mapping[str, Any] | None = None) -> bool:
+        """Return whether this client follows one of ``symbols`` on a channel, with what a frame ``requires``."""
         followed = self._followed[channel]
-        if not asked:
+        if not requires:
             return not followed.keys().isdisjoint(symbols)
-        return any(asked.items() <= followed[symbol].items() for symbol in symbols if symbol in followed)
+        return any(requires.items() <= followed[symbol].items() for symbol in symbols if symbol in followed)
 
     def opened(self) -> list[str]:
         """Return the greeting: the status frame is sent before any request."""

@@ -22,6 +22,7 @@ from recorder.archive.disown import disown
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout
 from recorder.archive.merge_archive import Disagreement, Tally, TradeMerge
+from recorder.archive.parquet import OpenFile
 from recorder.archive.segment_tables import Segments, SegmentTables
 from recorder.archive.trades import TradeArchive
 from recorder.core.model import Candle, Trade
@@ -343,6 +344,7 @@ def test_candles_that_are_not_held_come_with_their_own_moment_and_those_held_sta
 
 def test_rows_are_told_apart_by_their_key_whatever_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merge_archive, "_BATCH", 1)
+    monkeypatch.setattr("recorder.archive.parquet.ROW_GROUP", 1)
     ours, theirs = tmp_path / "a", tmp_path / "b"
     seen(ours, (1, [candle(number) for number in (2, 3, 5)]), (2, [candle(1, pair="ETH/USD")]))
     seen(theirs, (10, candles(1, 6)), (20, candles(3, 4, "101")), (30, candles(1, 2, pair="ETH/USD")))
@@ -353,6 +355,27 @@ def test_rows_are_told_apart_by_their_key_whatever_the_batches(tmp_path: Path, m
     with segments(ours) as (opened, writing):
         assert merge_archive.rows_of(OHLC, opened.layout, writing, Layout(theirs), room=plenty) == (5, [])
     assert sorted(map(str, rows(ours, "ohlc"))) == sorted(map(str, [*here, *fresh]))
+
+
+def test_of_our_files_only_row_groups_that_may_have_the_same_candles_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recorder.archive.parquet.ROW_GROUP", 10)
+    ours, theirs = tmp_path / "a", tmp_path / "b"
+    seen(ours, (1, candles(1, 40)), (2, candles(1, 10, pair="XRP/USD")))
+    seen(theirs, (3, candles(31, 45)))
+    groups: list[object] = []
+    read = OpenFile.read
+
+    def noted(self: OpenFile, *given: Any, **options: Any) -> Iterator[Any]:
+        if self.path.is_relative_to(ours):
+            groups.append(options["groups"])
+        return read(self, *given, **options)
+
+    monkeypatch.setattr(OpenFile, "read", noted)
+    with segments(ours) as (opened, writing):
+        assert merge_archive.rows_of(OHLC, opened.layout, writing, Layout(theirs), room=plenty) == (5, [])
+    assert groups == [[3]]
 
 
 def test_merged_candles_block_neither_drains_nor_compaction(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from recorder.cli import VERBS, app
+from recorder.cli import VERBS, app, main
 from tests.builders import shop
 
 RECORDER = (sys.executable, "-m", "recorder")
@@ -22,13 +22,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("main")
     with shop(data):
         return data
-
-
-@pytest.mark.parametrize(("verb", "meant"), [("stats", "status"), ("veryfy", "verify"), ("export-all", "export")])
-def test_a_mistyped_verb_is_told_what_was_meant(verb: str, meant: str) -> None:
-    found = CliRunner().invoke(app, [verb])
-    assert found.exit_code == 2
-    assert f"did you mean {meant}" in found.output
 
 
 def test_help_is_short_to_ask_for() -> None:
@@ -71,3 +64,38 @@ def test_a_terminal_without_our_signs_shows_others(data: Path) -> None:
         [*RECORDER, "sql", "SELECT 'é' AS sign", "--data", str(data)], env=environ, capture_output=True, check=True
     )
     assert done.stdout.splitlines()[-1] == b"?"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            "verify --ohl",
+            "no such option: --ohl (possible options: --help, --ohlc, --to); try `recorder verify --help`",
+        ),
+        ("verify --pair", "option '--pair' requires an argument; try `recorder verify --help`"),
+        ("merge", "missing argument 'other'; try `recorder merge --help`"),
+        ("status extra", "got unexpected extra argument(s) (extra); try `recorder status --help`"),
+        ("account check --key", "no such option: --key; try `recorder account check --help`"),
+        ("account check --config", "option '--config' requires an argument; try `recorder account check --help`"),
+        ("account chek", "no such command 'chek'; did you mean 'check'?; try `recorder account --help`"),
+        ("veryfy", "there is no verb 'veryfy'; did you mean verify or query?; try `recorder --help`"),
+        ("export-all", "there is no verb 'export-all'; did you mean export or import?; try `recorder --help`"),
+        ("--nothing", "no such option: --nothing; try `recorder --help`"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence_like_any_other_error(
+    arguments: str, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["recorder", *arguments.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"recorder: {sentence}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["account"]])
+def test_without_a_verb_the_help_is_shown(arguments: list[str]) -> None:
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 2
+    assert "Show this message and exit" in shown.output

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from recorder import app, disk
-from recorder.archive import read_trades, stored_evidence
+from recorder.archive import merge_evidence, read_trades, stored_evidence
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import MARKET_JOURNAL
 from recorder.archive.day_contents import held_days
@@ -24,8 +24,8 @@ from recorder.cli import merge as module
 from recorder.cli.merge import merge
 from recorder.clock import SystemClock
 from recorder.core.certificate import DAY_US
-from recorder.core.evidence import Certified, detail, kind
-from recorder.core.trade_ids import Span
+from recorder.core.evidence import Certified, Void, detail, kind
+from recorder.core.trade_ids import Span, Spans
 from recorder.errors import ArchiveInUse, DiskError, NoSuchArchive, UsageError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -82,34 +82,59 @@ def tree(data: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def test_what_was_certified_comes_with_days_of_which_every_row_came_and_of_no_others(
+def test_what_was_certified_comes_with_days_of_which_the_rows_are_the_same_here_and_of_no_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    days = [START_US // DAY_US * DAY_US + number * DAY_US for number in range(5)]
+    days = [START_US // DAY_US * DAY_US + number * DAY_US for number in range(6)]
     made = [trade(1 + 10 * number + n, day_us + n) for number, day_us in enumerate(days) for n in range(3)]
     with writing(tmp_path / "b") as theirs:
         theirs.append(made)
         held = held_days(Coverage(Layout(tmp_path / "b")).files("BTC/USD"), Span(days[0] // DAY_US, days[-1] // DAY_US))
-        told = [
+        of_day = [
             Certified("BTC/USD", day, 1, rows.rows, rows.first_id, rows.last_id, rows.sha256 or "")
             for day, rows in held.items()
         ]
         # Of the third other rows were certified; of the fourth fewer, and then all.
-        told[2] = msgspec.structs.replace(told[2], sha256="0" * 64)
-        told.append(msgspec.structs.replace(told[3], revision=2))
-        told[3] = msgspec.structs.replace(told[3], rows=2, sha256="1" * 64)
-        theirs.noted(*(event(START_US, kind(one), one.pair, **detail(one)) for one in told))
+        of_day[2] = msgspec.structs.replace(of_day[2], sha256="0" * 64)
+        of_day.append(msgspec.structs.replace(of_day[3], revision=2))
+        of_day[3] = msgspec.structs.replace(of_day[3], rows=2, sha256="1" * 64)
+        theirs.noted(*(event(START_US, kind(one), one.pair, **detail(one)) for one in of_day))
     with writing(tmp_path / "a") as mine:
-        mine.append([made[4]])  # a row of the second day
-        mine.noted(event(START_US, kind(told[4]), "BTC/USD", **detail(told[4])))
-    assert run(tmp_path / "b", tmp_path / "a", as_json=True) == 0
-    assert json.loads(capsys.readouterr().out)["certified_days_added"] == 2
+        # A row of the second day came before, and one of the sixth by the stream, a microsecond away.
+        mine.append([made[4], msgspec.structs.replace(made[15], time_us=made[15].time_us + 1, source="ws")])
+        mine.noted(event(START_US, kind(of_day[4]), "BTC/USD", **detail(of_day[4])))
+    for count in (4, 0):
+        assert run(tmp_path / "b", tmp_path / "a", as_json=True) == 0
+        assert json.loads(capsys.readouterr().out)["certified_days_added"] == count
     remembered = stored_evidence.certified(Layout(tmp_path / "a")).of("BTC/USD")
     assert sorted((one.day, one.revision) for one in remembered) == [
-        (told[0].day, 1), (told[3].day, 2), (told[4].day, 1)
+        (of_day[0].day, 1), (of_day[1].day, 1), (of_day[3].day, 2), (of_day[4].day, 1), (of_day[5].day, 1)
     ]  # fmt: skip
-    assert run(tmp_path / "b", tmp_path / "a", as_json=True) == 0
-    assert json.loads(capsys.readouterr().out)["certified_days_added"] == 0
+
+
+def test_a_day_of_which_the_rows_come_by_several_merges_is_certified_and_void_ids_come_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def merged() -> dict[str, int]:
+        assert run(tmp_path / "b", tmp_path / "a", as_json=True) == 0
+        report = json.loads(capsys.readouterr().out)
+        return {what: report[what] for what in ("certified_days_added", "void_ids_added")}
+
+    with writing(tmp_path / "b") as theirs:
+        theirs.append(trades(1, 4))
+    assert merged() == {"certified_days_added": 0, "void_ids_added": 0}
+    with writing(tmp_path / "b") as theirs:
+        theirs.append(trades(7, 9))
+        ((day, rows),) = held_days(
+            Coverage(Layout(tmp_path / "b")).files("BTC/USD"), Span(START_US // DAY_US, START_US // DAY_US)
+        ).items()
+        certificate = Certified("BTC/USD", day, 1, rows.rows, rows.first_id, rows.last_id, rows.sha256 or "")
+        void = Void("BTC/USD", Span(5, 6))
+        theirs.noted(*(event(START_US, kind(one), one.pair, **detail(one)) for one in (void, certificate)))
+    assert merged() == {"certified_days_added": 1, "void_ids_added": 2}
+    monkeypatch.setattr(merge_evidence, "held_days", None)  # a second look at the day would need it
+    assert merged() == {"certified_days_added": 0, "void_ids_added": 0}
+    assert stored_evidence.read(Layout(tmp_path / "a")).void == {"BTC/USD": Spans([Span(5, 6)])}
 
 
 def test_all_that_the_other_holds_comes_and_the_other_stays_as_it_is(
@@ -124,7 +149,7 @@ def test_all_that_the_other_holds_comes_and_the_other_stays_as_it_is(
     said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "BTC/USD 15 6 0" in said
     assert "ETH/USD 5 0 0" in said
-    came = "2 candles, 3 quotes, 1 sessions of quotes, 1 listings and what was certified of 0 days added"
+    came = "2 candles, 3 quotes, 1 sessions of quotes, 1 listings, what was certified of 0 days and 0 void ids added"
     assert f"{came}; other events are not merged" in said
     assert tree(theirs) == before
     assert ids(mine) == list(range(1, 26))
@@ -190,7 +215,7 @@ def test_candles_and_quotes_that_wait_in_the_other_journal_are_said_and_those_in
     assert "1 answers with candles wait in" in said
     assert "4 quotes wait in" in said
     assert "1 quotes, 1 sessions of quotes, " in said, "our own drain brings the others"
-    assert "2 listings and what was certified of" in said, "one waits in the journal too"
+    assert "2 listings, what was certified of" in said, "one waits in the journal too"
     assert {row["pair"] for row in rows(mine, "instruments")} == {"BTC/USD", "ETH/USD", "SOL/USD"}
 
 

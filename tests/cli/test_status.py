@@ -164,10 +164,22 @@ def test_what_the_daemon_says_is_told_beside_what_is_on_the_disk(
     with shop(tmp_path) as opened:
         opened.archive.append(PAIR, trades(1, 10))
     monkeypatch.setattr(
-        daemon_client, "query_daemon", lambda ops, data: DaemonReply(True, (), "9.9", "2026-11-20T18:00:00Z")
+        daemon_client,
+        "query_daemon",
+        lambda ops, data: DaemonReply(
+            True,
+            (),
+            "9.9",
+            "2026-11-20T18:00:00Z",
+            quotes={"running": True, "pairs": 2, "books": 1},
+            account={"running": True},
+        ),
     )
     status(tmp_path)
-    assert " the daemon records, since 2026-11-20T18:00:00Z (release 9.9)\n" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index(" the daemon records, since 2026-11-20T18:00:00Z (release 9.9)")
+    assert lines[at + 1] == " quotes of 2 pairs and books of 1 pair are recorded"
+    assert lines[at + 2] == " an account is recorded"
     monkeypatch.setattr(
         daemon_client,
         "query_daemon",
@@ -182,7 +194,7 @@ def test_what_the_daemon_says_is_told_beside_what_is_on_the_disk(
     daemon = json.loads(capsys.readouterr().out)["daemon"]
     reasons = ["no frame came", "and so on"]
     state = {"answers": True, "recording": False, "reasons": reasons, "since": "x", "paused_s": PAUSED}
-    assert daemon == {**state, "quotes": {"running": False}}
+    assert daemon == {**state, "quotes": {"running": False}, "account": None}
 
 
 def test_a_configuration_that_cannot_be_used_keeps_nobody_from_seeing_the_disk(

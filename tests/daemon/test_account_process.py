@@ -25,6 +25,7 @@ async def test_an_end_is_an_event_and_a_refused_key_is_not_tried_again(fakes: Fa
     await process.run()
     (event,) = fakes.noted("process_ended")
     assert (event["process"], event["exit_code"]) == ("account", 2)
+    assert process.about == {"running": False, "refused": True, "ends": 1}
     assert b"account" not in fakes.metrics.text()
 
 
@@ -32,6 +33,7 @@ async def test_any_other_end_is_followed_by_another_begin(fakes: Fakes) -> None:
     process = AccountProcess(CONFIG, fakes.context, command=program("import sys; sys.exit(4)"))
     running = asyncio.create_task(process.run())
     await until(lambda: process.ends == 1, what="an end")
+    assert process.about == {"running": False, "refused": False, "ends": 1}
     await settle()
     fakes.clock.move(FIRST_S)
     await until(lambda: process.ends == 2, what="another")

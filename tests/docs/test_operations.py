@@ -42,7 +42,7 @@ from tests.powercut import Unsynced
 DOCUMENT: Final = (REPOSITORY / "docs" / "operations.md").read_text()
 FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE: Final = re.compile(r"`recorder (\w+)((?: [^`]*)?)`")
-INSTALL, HAND, BACK_UP, RESTORE, MOVE, UPGRADE, UNITE, TRY, IMPORT = (
+INSTALL, HAND, BACK_UP, RESTORE, MOVE, UPGRADE, UNITE, SEVERAL, TRY, IMPORT = (
     "Install it as a service",
     "Start and stop it by hand",
     "Back it up while it records",
@@ -50,6 +50,7 @@ INSTALL, HAND, BACK_UP, RESTORE, MOVE, UPGRADE, UNITE, TRY, IMPORT = (
     "Move it to another disk",
     "Upgrade it",
     "Unite two archives",
+    "Several recorders",
     "Try it without Kraken",
     "Import the past",
 )
@@ -153,7 +154,7 @@ def test_each_command_of_the_document_is_run_here_or_by_hand() -> None:
         for title, lines in of_sections.items()
         if not all(by_hand(command) for line in lines for command in line.split(" && "))
     }
-    assert run_here == {INSTALL, HAND, BACK_UP, RESTORE, MOVE, UPGRADE, UNITE, TRY, IMPORT}
+    assert run_here == {INSTALL, HAND, BACK_UP, RESTORE, MOVE, UPGRADE, UNITE, SEVERAL, TRY, IMPORT}
     everything = [command for lines in of_sections.values() for line in lines for command in line.split(" && ")]
     assert {begins for begins in BY_HAND if not any(command.startswith(begins) for command in everything)} == set()
 
@@ -388,6 +389,17 @@ def test_two_archives_are_united(host: Host) -> None:
     host.run(*commands(section(UNITE)))
     (held,) = archive_status.read(host.data)
     assert (held.rows, held.holes) == (20, ())
+
+
+def test_several_recorders_are_merged_into_one_archive(host: Host) -> None:
+    merges = commands(section(SEVERAL))
+    for source, pair, first in zip(merges, ("ETH/EUR", "BTC/USD", "BTC/USD"), (1, 1, 6), strict=True):
+        with writing(host.there(shlex.split(source)[2])) as archive:
+            archive.append(trades(first, first + 9, pair=pair))
+    said = [host.run(*merges) for _ in range(2)]
+    assert [("merged before" in one) for one in said[1]] == [True, True, True], said
+    found = archive_status.read(host.there("/var/lib/kraken-merged"))
+    assert [(one.pair, one.rows, one.holes) for one in found] == [("BTC/USD", 15, ()), ("ETH/EUR", 10, ())]
 
 
 async def test_it_is_tried_without_kraken_and_run_by_hand(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from recorder.kraken.history_files import (
     OddLine,
     detect,
     member_name,
-    names_said,
+    names_given,
     splits,
     text_lines,
     trade_of,
@@ -190,10 +190,10 @@ def test_every_split_of_a_name_is_found(assets: set[str], data: st.DataObject) -
 
 
 def test_names_can_be_said() -> None:
-    assert dict(names_said(["XBTUSD=XBT/USD", "FOOBAR=FOO/BAR"])) == {"XBTUSD": "BTC/USD", "FOOBAR": "FOO/BAR"}
+    assert dict(names_given(["XBTUSD=XBT/USD", "FOOBAR=FOO/BAR"])) == {"XBTUSD": "BTC/USD", "FOOBAR": "FOO/BAR"}
     for wrong in ("XBTUSD", "=BTC/USD", "XBTUSD=BTC", "XBTUSD=/USD", "XBTUSD=A/B/C"):
         with pytest.raises(UsageError, match="--as XBTUSD=BTC/USD"):
-            list(names_said([wrong]))
+            list(names_given([wrong]))
 
 
 def test_the_header_is_kept_as_kraken_names_it() -> None:

@@ -114,6 +114,9 @@ def test_what_may_be_missing_is_warned_of_where_it_is_asked(opened: Archive) -> 
     assert json.loads(found.schema.metadata[b"recorder"])["begins"] == {"DOGE/USD": "2025-11-10T12:00:05.000000Z"}
     with pytest.warns(UserWarning, match=r"DOGE/USD begins at 2025-11-10T12:00:05"):
         opened.query("correlation", width="1 minute", start="2025-11-01")
+    with pytest.warns(UserWarning, match="no bar of this width is complete"):  # the archive has some minutes
+        (row,) = opened.query("volatility", pair="BTC/USD", to="arrow").to_pylist()
+    assert (row["bars"], row["close_to_close"]) == (0, None)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_many_pairs_of_the_exchanges_candles_are_the_pairs_one_by_one(archive: W
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ([], "no pair is asked for"),
+        ([], "no pair is requested"),
         (5, "a pair is a text such as 'BTC/USD', or a list of them, not 5"),
         (["BTC/USD", 5], "a pair is a text such as 'BTC/USD', not 5"),
         (["BTC/USD", "ETH/USX"], "no trades of 'ETH/USX'; did you mean ETH/USD"),

@@ -84,13 +84,17 @@ class SubscriptionFaults:
             self._taken_s.popleft()
         if len(symbols) > self.limit.symbols or len(self._taken_s) > self.limit.per_s:
             return TOO_FAST
-        return next((said.text for said in self._in_force(symbols) if not said.named), None)
+        return next((refusal.text for refusal in self._in_force(symbols) if not refusal.named), None)
 
     def symbol(self, symbol: str) -> str | None:
         """Return the text of the refusal of one symbol of a message, None if it is not refused."""
-        return next((said.text for said in self._in_force([symbol]) if said.named), None)
+        return next((refusal.text for refusal in self._in_force([symbol]) if refusal.named), None)
 
     def _in_force(self, symbols: Collection[str]) -> list[Refusal]:
         now_s = self._clock.monotonic()
-        self._refusals = [said for said in self._refusals if now_s < said.until_s]
-        return [said for said in reversed(self._refusals) if not said.symbols or not said.symbols.isdisjoint(symbols)]
+        self._refusals = [refusal for refusal in self._refusals if now_s < refusal.until_s]
+        return [
+            refusal
+            for refusal in reversed(self._refusals)
+            if not refusal.symbols or not refusal.symbols.isdisjoint(symbols)
+        ]
