@@ -11,12 +11,13 @@ import functools
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 from recorder.errors import UsageError
+from recorder.history.ahead import ahead
 from recorder.kraken.history_files import MemberName, member_name
 
 BLOCK_BYTES: Final = 1 << 20
@@ -90,17 +91,24 @@ class Member:
         """Return the checksum of the content, which of a member of a ZIP is known without reading it."""
         return self.digest().crc32 if self.listed_crc32 is None else self.listed_crc32
 
-    def digest(self) -> Digest:
-        """Read all of it, and return what identifies it.
+    def digest(self, done: Callable[[int], None] = lambda _: None) -> Digest:
+        """Read all of it, and return what identifies it; ``done`` is called with the bytes read as they are.
 
         Raises UsageError if it cannot be read, or if that of a ZIP does not match its checksum.
         """
         crc32, sha256 = 0, hashlib.sha256()
-        with self._opened() as stream:
-            while piece := stream.read(BLOCK_BYTES):  # at the end of a member of a ZIP its checksum is compared
+        for piece in ahead(self._pieces()):
+            if self.listed_crc32 is None:
                 crc32 = zlib.crc32(piece, crc32)
-                sha256.update(piece)
-        return Digest(crc32, sha256.hexdigest())
+            sha256.update(piece)
+            done(len(piece))
+        return Digest(crc32 if self.listed_crc32 is None else self.listed_crc32, sha256.hexdigest())
+
+    def _pieces(self) -> Iterator[bytes]:
+        """Yield the content; at the end of a member of a ZIP its checksum is compared."""
+        with self._opened() as stream:
+            while piece := stream.read(BLOCK_BYTES):
+                yield piece
 
     def blocks(self, size: int = BLOCK_BYTES) -> Iterator[bytes]:
         """Yield the content, some ``size`` bytes at a time, cut at ends of lines. Raises as :meth:`head` does.
