@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,13 +20,14 @@ from rich.text import Text
 
 from recorder import config
 from recorder import disk as rim
-from recorder.archive import merge_archive, open_archive
+from recorder.archive import merge_archive, merge_history, open_archive
 from recorder.archive.compaction import compact
 from recorder.archive.datasets import MARKET_JOURNAL, QUOTE_SESSIONS, QUOTES, WITHOUT_IDS, Dataset
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout, existing
 from recorder.archive.merge_archive import Disagreement, Only, Tally, TradeMerge
 from recorder.archive.merge_certified_days import MergedMemory
+from recorder.archive.merge_history import MergedJoins
 from recorder.archive.merge_sessions import Counted, SessionMerge
 from recorder.archive.schema import trades_table
 from recorder.archive.segment_tables import Segments
@@ -73,8 +74,9 @@ def merge(
 ) -> None:
     """Add everything that another archive of the same pairs has and this one has not; may run beside a recorder.
 
-    Trades are merged by id, candles by their time, quotes by session and message, listings by pair. The certificate of
-    a day is merged along with all of its trades; other events are not merged. Common rows are compared and never
+    Trades are merged by id, candles by their time, quotes by session and message, listings by pair, and what came from
+    history files by day and candle. The certificate of a day is merged along with all of its trades, and so is what
+    `recorder import --join` noted; other events are not merged. Common rows are compared and never
     overwritten. Exit code 1 if they disagree, or a file of the other archive is not sound. It can be stopped at any
     time: the next call resumes.
     """
@@ -95,13 +97,11 @@ def merge(
         found.unread = waiting.candles
         with Progress(console=Screen(stderr=True), transient=True, disable=not Screen(stderr=True).is_terminal) as bar:
             pairs = theirs.pairs()
-            memory = None if archive is None else MergedMemory(archive, theirs)
+            take_notes = _notes(found, archive, theirs)
             for pair in bar.track(pairs, description="merging"):
                 for year in theirs.years(pair):
                     found.findings += job.year(pair, year)
-                if memory is not None and pair in job.brought:
-                    now_us = SystemClock().wall_ns() // 1000
-                    found.certified += memory.take(pair, job.brought[pair], now_us=now_us)
+                take_notes(pair)
         found.findings += job.refused.values()
         found.tallies = {pair: job.tally(pair) for pair in sorted({*pairs, *waiting.pairs})}
         sessions = SessionMerge(QUOTES, QUOTE_SESSIONS, layout, theirs, _quoted(layout))
@@ -115,6 +115,10 @@ def merge(
                 dataset, layout, segments, theirs, room=room, only=only.get(dataset, lambda _, rows: rows)
             )
             found.findings += unsound
+        disk = None if archive is None else archive.disk
+        for brought in merge_history.tables(layout, theirs, disk, room=room):
+            found.added[brought.dataset.noun] = brought.added
+            found.findings += brought.findings
         late = list(waiting.listed.values())
         found.listings, unsound = merge_archive.listings(layout, segments, theirs, late, room=room)
         found.findings += unsound
@@ -124,6 +128,21 @@ def merge(
         _print(found, theirs, dry_run=dry_run)
     if found.findings or found.count:
         raise typer.Exit(1)
+
+
+def _notes(found: _MergeReport, archive: TradeArchive | None, theirs: Layout) -> Callable[[str], None]:
+    """Return what takes over the notes about a pair, once its trades are here; a dry run takes none."""
+    if archive is None:
+        return lambda _: None
+    memory, joins = MergedMemory(archive, theirs), MergedJoins(archive, theirs)
+
+    def take(pair: str) -> None:
+        now_us = SystemClock().wall_ns() // 1000
+        if pair in found.brought:
+            found.certified += memory.take(pair, found.brought[pair], now_us=now_us)
+        found.joined += joins.take(pair, now_us=now_us)
+
+    return take
 
 
 def _kept(found: _MergeReport, *, dry_run: bool) -> str:
@@ -153,6 +172,8 @@ class _MergeReport:
     """How many rows of tables without ids, by what the rows are called."""
     listings: int = 0
     certified: int = 0
+    joined: int = 0
+    """Pairs of which ids are wanted from now on, because they are in the other archive."""
     unread: int = 0
     unread_quotes: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -286,6 +307,8 @@ def _print(found: _MergeReport, theirs: Layout, *, dry_run: bool) -> None:
     rows = [f"{count:,} {noun}" for noun, count in (found.added | {"listings": found.listings}).items()]
     came = f"{', '.join(rows)} and what was certified of {found.certified:,} days"
     echo(f"{came} {verb}; other events are not merged")
+    if found.joined:
+        echo(f"what is missing above imported trades of {counted(found.joined, 'pair')} is a gap from now on, as there")
     if found.unread:
         echo(
             f"{found.unread:,} answers with candles wait in {theirs.journal}: start and stop the recorder there, which "
@@ -309,6 +332,7 @@ def _as_json(found: _MergeReport, *, dry_run: bool) -> dict[str, object]:
         **{f"{noun.replace(' ', '_')}_added": count for noun, count in found.added.items()},
         "listings_added": found.listings,
         "certified_days_added": found.certified,
+        "joined_pairs_added": found.joined,
         "candle_answers_in_journal": found.unread,
         "quotes_in_journal": found.unread_quotes,
         "findings": [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in found.findings],

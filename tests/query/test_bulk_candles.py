@@ -19,6 +19,7 @@ from recorder.archive.trades import TradeArchive
 from recorder.core.model import TIMEFRAMES, Trade
 from recorder.disk import Room
 from recorder.errors import GapError, StorageError, UsageError
+from recorder.history.bulk_import import BulkImport
 from recorder.history.candle_import import CandleImport
 from recorder.history.classic_import import ClassicImport
 from recorder.history.contents import Entry
@@ -108,11 +109,11 @@ def build(folder: Path, members: Sequence[tuple[str, str]]) -> Path:
             ]
         )
     archive = TradeArchive(Layout(data), Unsynced(), staging=data / ".staging")
-    how: dict[str, Any] = {"room": lambda: Room(1 << 40, 1 << 40), "possible": (0, 1 << 60)}
+    bulk = BulkImport(archive, lambda: Room(1 << 40, 1 << 40), (0, 1 << 60))
     for name, text in members:
         layout = Lines.OHLCVT if "_" in name else Lines.CLASSIC
         one = entry(folder / name, text, layout)
-        importer = CandleImport(archive, **how) if layout is Lines.OHLCVT else ClassicImport(archive, **how)
+        importer = (CandleImport if layout is Lines.OHLCVT else ClassicImport)(bulk)
         importer.member(one, one.member.digest(), lambda _: None)
     return data
 
@@ -291,7 +292,7 @@ def test_a_retained_snapshot_ends_with_an_import_and_says_so(tmp_path: Path) -> 
         text = printed(60, 40, 90)
         again = entry(tmp_path / "more_60.csv", text, Lines.OHLCVT)
         archive = TradeArchive(Layout(data), Unsynced(), staging=data / ".staging")
-        importer = CandleImport(archive, room=lambda: Room(1 << 40, 1 << 40), possible=(0, 1 << 60))
+        importer = CandleImport(BulkImport(archive, lambda: Room(1 << 40, 1 << 40), (0, 1 << 60)))
         importer.member(again, again.member.digest(), lambda _: None)
         with pytest.raises(StorageError, match=r"imported into .* after this snapshot.*refresh"):
             opened.candles(PAIR, "1h", stop="2020-03-27T18:00:00Z", bulk=True)
