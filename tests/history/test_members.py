@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,16 @@ def test_members_of_a_zip_are_read_by_their_base_names_without_unpacking(tmp_pat
     }
     assert [why for _, why in found.left] == ["it is empty", "its name is not that of a history file"]
     assert list(tmp_path.iterdir()) == [tmp_path / "q.zip"]
+
+
+def test_the_checksum_is_that_of_the_content_and_says_how_far_it_is(tmp_path: Path) -> None:
+    content = b"1,2,3\n" * 400_000
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "AB.csv").write_bytes(content)
+    for member in find([zipped(tmp_path / "q.zip", {"AB.csv": content}), tmp_path / "in"]).members:
+        done: list[int] = []
+        assert member.digest(done.append) == (zlib.crc32(content), hashlib.sha256(content).hexdigest())
+        assert (sum(done), len(done)) == (len(content), 3)
 
 
 def test_folders_are_searched_and_a_path_named_twice_counts_once(tmp_path: Path) -> None:
