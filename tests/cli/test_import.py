@@ -366,7 +366,12 @@ def test_an_id_that_comes_hundreds_of_times_is_compared_with_its_first_row_in_fe
     path.write_text("\n".join([*text[:200], *[text[4]] * 300, odd, *text[200:], *[text[250]] * 300, odd, ""]))
     reads: list[str] = []
     opened = OpenFile.__enter__
-    monkeypatch.setattr(OpenFile, "__enter__", lambda self: reads.append(self.path.name) or opened(self))
+
+    def counted(file: OpenFile) -> OpenFile:
+        reads.append(file.path.name)
+        return opened(file)
+
+    monkeypatch.setattr(OpenFile, "__enter__", counted)
     for added in (300, 0):
         reads.clear()
         assert run(path, data=tmp_path / "data", as_json=True) == (1 if added else 0)
