@@ -85,7 +85,7 @@ def import_history(
     settings = config.load(config_file)
     layout = Layout((data or settings.archive.path).resolve())
     found = find(paths)
-    inside = look_inside(found.members, found.left, _names(settings, layout, found.members, as_ or ()))
+    inside = look_inside(found, _names(settings, layout, found.members, as_ or ()))
     inside.keep(pair or ())
     if not as_json:
         import_report.print_inside(inside)
