@@ -214,7 +214,7 @@ def _secret(token: SecretStr | None) -> SecretStr | None:
 Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Number = BeforeValidator(_no_truth)
 Timeframe = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "15d"]
-"""The timeframes of ``core.model.TIMEFRAMES``."""
+"""``core.model.SERVED_TIMEFRAMES``."""
 
 
 class _Section(BaseModel):

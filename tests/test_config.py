@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from recorder import config
 from recorder.config import LIVE, Config, ExchangeConfig, differences, duration_s, keys, load, place, with_live
-from recorder.core.model import TIMEFRAMES
+from recorder.core.model import SERVED_TIMEFRAMES
 from recorder.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -242,7 +242,7 @@ def test_an_unknown_timeframe_is_told_by_its_place_with_those_there_are(timefram
 
 
 def test_every_timeframe_of_the_exchange_can_be_chosen_and_none_besides() -> None:
-    assert get_args(config.Timeframe) == tuple(TIMEFRAMES)
+    assert get_args(config.Timeframe) == SERVED_TIMEFRAMES
 
 
 @pytest.mark.parametrize(("written", "chosen"), [("[]", ()), ("[15d, 1m]", ("15d", "1m")), ("1h", ("1h",))])

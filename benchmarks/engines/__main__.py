@@ -59,7 +59,7 @@ CANDLES: Final = """
 SELECT pair, timeframe, epoch_us(time), open, high, low, close, vwap, volume, count, complete::INTEGER
 FROM candles('{pair}', '{timeframe}')
 """
-TIMEFRAMES: Final = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "15d")
+TIMEFRAMES: Final = ("1m", "5m", "15m", "30m", "1h", "4h", "12h", "1d", "1w", "15d")
 PAIRS: Final = {"BTC/USD": 65_000, "1INCH/EUR": 1, "ETH/BTC": 0}
 
 

@@ -13,7 +13,7 @@ QUESTIONS = {
     "days": "SELECT pair, intDiv(toUnixTimestamp64Micro(time), 86400000000) AS day, sum(qty) FROM trades"
     " GROUP BY pair, day",
 }
-TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "15d")
+TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "12h", "1d", "1w", "15d")
 MISSING = "SELECT pair, first_id, last_id FROM unknown_ids(pair = '{pair}') WHERE last_id IS NOT NULL"
 CANDLES = """
 SELECT pair, timeframe, toUnixTimestamp64Micro(time), open, high, low, close, vwap, volume, count, complete

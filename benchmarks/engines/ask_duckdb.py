@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "15d")
+TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "12h", "1d", "1w", "15d")
 QUESTIONS = {
     "totals": "SELECT pair, count(*), min(trade_id), max(trade_id), sum(qty), sum(price * qty) FROM trades GROUP BY 1",
     "days": "SELECT pair, epoch_us(time) // 86400000000, sum(qty) FROM trades GROUP BY 1, 2",

@@ -85,7 +85,7 @@ WITH
 timeframes AS (
     SELECT f.timeframe AS timeframe, f.minutes * 60000000 AS width
     FROM VALUES('timeframe String, minutes Int64', ('1m', 1), ('5m', 5), ('15m', 15), ('30m', 30), ('1h', 60),
-        ('4h', 240), ('1d', 1440), ('1w', 10080), ('15d', 21600)) AS f
+        ('4h', 240), ('12h', 720), ('1d', 1440), ('1w', 10080), ('15d', 21600)) AS f
     WHERE f.timeframe = {timeframe:String}
 ),
 bars AS (

@@ -74,8 +74,8 @@ CREATE OR REPLACE TEMPORARY VIEW candles AS
 WITH
 timeframes AS (
     SELECT f.timeframe, f.minutes * 60000000 AS width
-    FROM VALUES ('1m', 1L), ('5m', 5), ('15m', 15), ('30m', 30), ('1h', 60), ('4h', 240), ('1d', 1440), ('1w', 10080),
-        ('15d', 21600) AS f(timeframe, minutes)
+    FROM VALUES ('1m', 1L), ('5m', 5), ('15m', 15), ('30m', 30), ('1h', 60), ('4h', 240), ('12h', 720), ('1d', 1440),
+        ('1w', 10080), ('15d', 21600) AS f(timeframe, minutes)
 ),
 bars AS (
     SELECT

@@ -20,7 +20,7 @@
 -- Do the candles of one pair's history files equal those built from trades and those of the exchange, bar by bar?
 --
 -- $pair       VARCHAR             the v2 symbol, 'BTC/USD'
--- $timeframe  VARCHAR = 1h        one of 1m 5m 15m 30m 1h 4h 1d
+-- $timeframe  VARCHAR = 1h        one of 1m 5m 15m 30m 1h 4h 12h 1d
 -- $start      TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
 -- $stop       TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
 --

@@ -72,11 +72,11 @@ WITH
 printed AS (
     SELECT
         o.*,
-        bulk_width_us(o.timeframe) AS width,
+        timeframe_us(o.timeframe) AS width,
         epoch_us(o.time) // timeframe_us(bar) AS number,
-        epoch_us(o.time) + bulk_width_us(o.timeframe) AS end_us
+        epoch_us(o.time) + timeframe_us(o.timeframe) AS end_us
     FROM pair_bulk_ohlc(symbol) AS o
-    WHERE timeframe_us(bar) % bulk_width_us(o.timeframe) = 0
+    WHERE timeframe_us(bar) % timeframe_us(o.timeframe) = 0
         AND (start IS NULL OR o.time >= bar_ceiling(start, bar))
         AND (stop IS NULL OR o.time < bar_ceiling(stop, bar))
 ),
@@ -218,5 +218,5 @@ FROM (
     UNION ALL
     SELECT epoch_us(o.first_time), epoch_us(o.end_time)
     FROM bulk_ohlc_runs(symbol) AS o
-    WHERE timeframe_us(bar) % bulk_width_us(o.timeframe) = 0
+    WHERE timeframe_us(bar) % timeframe_us(o.timeframe) = 0
 ) AS r;

@@ -2,15 +2,11 @@
 --
 -- bulk_series_in(files)   one row per pair, timeframe, member and year, from the footers of a glob or list
 -- pair_bulk_series(pair)  those of one pair: only its files are opened
--- bulk_width_us(name)     the length of a candle of such a timeframe in microseconds, that of 12h too
 --
 -- pair, timeframe, sha256, file     of the member
 -- rows, stored, differing           its candles of the year, those that are stored of it, and those that differ from the
 --                                   stored ones; the others are equal to candles of other members
 -- first_time, end_time              when the first of them begins, and the last one ends
-
-CREATE OR REPLACE MACRO bulk_width_us(name) AS
-    CASE WHEN name = '12h' THEN 43200000000 ELSE timeframe_us(name) END;
 
 CREATE OR REPLACE MACRO bulk_series_in(files) AS TABLE
 WITH

@@ -14,11 +14,12 @@ CREATE OR REPLACE MACRO timeframe_us(timeframe) AS 60000000 * CASE timeframe
     WHEN '30m' THEN 30
     WHEN '1h' THEN 60
     WHEN '4h' THEN 240
+    WHEN '12h' THEN 720
     WHEN '1d' THEN 1440
     WHEN '1w' THEN 10080
     WHEN '15d' THEN 21600
     ELSE error(format(
-        'there is no timeframe {}: use one of 1m 5m 15m 30m 1h 4h 1d 1w 15d',
+        'there is no timeframe {}: use one of 1m 5m 15m 30m 1h 4h 12h 1d 1w 15d',
         coalesce('''' || timeframe || '''', 'NULL')
     ))
 END::BIGINT;

@@ -7,11 +7,14 @@ timeframe which members were taken into account.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -51,65 +54,76 @@ class BulkOhlc(ImportedTable):
 
     def put(self, pair: str, year: int, source: Source, candles: NewCandles, prefer: Prefer | None) -> CandlesPut:
         """Add candles, durably. Raises UnsoundFile, CorruptFile if the stored file cannot be trusted; DiskError."""
+        rows, begins = candles.rows, candles.rows["time"].cast(pa.int64())
+        for name, value in (("timeframe", candles.timeframe), ("member", source.short)):
+            rows = rows.append_column(name, pa.repeat(pa.scalar(value, pa.string()), rows.num_rows))
+        ends_us = pc.min(begins).as_py(), pc.max(begins).as_py() + candles.minutes * _US_PER_MINUTE
+        series = Series(candles.timeframe, 0, rows.num_rows, 0, *ends_us)
+        return self.put_series(pair, year, History((source,), series=(series,)), [rows], prefer)
+
+    def put_series(
+        self, pair: str, year: int, history: History, rows: Iterable[pa.Table], prefer: Prefer | None = None
+    ) -> CandlesPut:
+        """Add the candles that another file of the year has, in its order, and its ``history``, durably.
+
+        Raises as :meth:`put` does.
+        """
         with self.replacing(pair, year) as (held, write):
-            merge = _Merge(held, source, candles, prefer)
-            write(merge.rows(), lambda footer: replace(footer, history=merge.history()))
+            merge = _Merge(held, history, prefer)
+            write(merge.rows(rows), lambda footer: replace(footer, history=merge.history()))
+        return merge.put
+
+    def compare_series(self, pair: str, year: int, history: History, rows: Iterable[pa.Table]) -> CandlesPut:
+        """Return what would become of such candles, and change nothing. Raises as :meth:`put` does."""
+        merge = _Merge(self.file(pair, year), history, None)
+        for _ in merge.rows(rows):
+            pass
         return merge.put
 
 
 class _Merge:
-    """Merges candles into a year's file; those of other timeframes pass through."""
+    """Merges candles into a year's file, timeframe by timeframe; those of other timeframes pass through."""
 
-    def __init__(self, held: FileFacts | None, source: Source, candles: NewCandles, prefer: Prefer | None) -> None:
+    def __init__(self, held: FileFacts | None, new: History, prefer: Prefer | None) -> None:
         self._before = (held.footer.history if held is not None else None) or History()
-        self._members, self._member = self._before.with_member(source)
+        self._new = new
         self._held = held
-        self._new = candles
         self._prefer = prefer
-        self._stored = Counter[str]()
+        self._stored = Counter[tuple[str, str]]()
+        self._differing = Counter[tuple[str, str]]()
         self.put = CandlesPut(0, 0, 0, [])
 
-    def rows(self) -> Iterator[pa.Table]:
+    def rows(self, new: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Yield all rows of the year, by timeframe and time."""
-        same: list[pa.Table] = []
-        merged = False
-        for part in imported_files.read(self._held, BULK_OHLC):
-            name = part["timeframe"]
-            yield part.filter(pc.less(name, self._new.timeframe))
-            same.append(part.filter(pc.equal(name, self._new.timeframe)))
-            if (after := part.filter(pc.greater(name, self._new.timeframe))).num_rows:
-                if not merged:
-                    yield self._merged(pa.concat_tables(same))
-                    merged = True
-                yield after
-        if not merged:
-            yield self._merged(pa.concat_tables([BULK_OHLC.columns.empty_table(), *same]))
+        for name, held, fresh in _by_timeframe(imported_files.read(self._held, BULK_OHLC), new):
+            rows = self._merged(name, held, fresh.select(BULK_OHLC.columns.names).cast(BULK_OHLC.columns))
+            self._stored.update(_by_member(name, rows))
+            yield rows
 
     def history(self) -> History:
         """Return the footer's content."""
-        begins = self._new.rows["time"].cast(pa.int64())
-        width_us = self._new.minutes * _US_PER_MINUTE
-        mine = Series(
-            self._new.timeframe,
-            self._member,
-            self._new.rows.num_rows,
-            0,
-            pc.min(begins).as_py(),
-            pc.max(begins).as_py() + width_us,
-            self.put.differing,
-        )
-        kept = [one for one in self._before.series if (one.timeframe, one.member) != (mine.timeframe, mine.member)]
-        counted = [
-            one if one.timeframe != mine.timeframe else self._counted(one)
-            for one in sorted([*kept, mine], key=lambda one: (one.timeframe, one.from_us, one.member))
+        members, places = self._before.members, list[int]()
+        for source in self._new.members:
+            members, place = History(members).with_member(source)
+            places.append(place)
+        found = {(one.timeframe, one.member): one for one in self._before.series}
+        for one in self._new.series:
+            mine = msgspec.structs.replace(one, member=places[one.member])
+            known = found.get((mine.timeframe, mine.member))
+            found[mine.timeframe, mine.member] = mine if known is None else known.again(mine)
+        series = [
+            msgspec.structs.replace(
+                one,
+                stored=self._stored[one.timeframe, members[one.member].short],
+                differing=one.differing + self._differing[one.timeframe, members[one.member].short],
+            )
+            for one in found.values()
         ]
-        return History(self._members, series=tuple(counted))
+        return History(members, series=tuple(sorted(series, key=lambda one: (one.timeframe, one.from_us, one.member))))
 
-    def _counted(self, one: Series) -> Series:
-        return one.with_stored(self._stored[self._members[one.member].short])
-
-    def _merged(self, held: pa.Table) -> pa.Table:
-        new = self._named(self._new.rows)
+    def _merged(self, timeframe: str, held: pa.Table, new: pa.Table) -> pa.Table:
+        if not new.num_rows:
+            return held
         at, common = _places(_times(held), _times(new))
         differs = np.zeros(new.num_rows, np.bool_)
         differs[common] = ~_equal(held.take(pa.array(at[common])), new.filter(pa.array(common)))
@@ -119,18 +133,45 @@ class _Merge:
         kept[at[replaces]] = False
         first = [
             _difference(held.slice(int(at[place]), 1), new.slice(int(place), 1))
-            for place in np.flatnonzero(differs)[: imported_files.EXAMPLES]
+            for place in np.flatnonzero(differs)[: imported_files.EXAMPLES - len(self.put.first)]
         ]
-        self.put = CandlesPut(int((~common).sum()), int(replaces.sum()), int(differs.sum()), first)
-        rows = pa.concat_tables([held.filter(pa.array(kept)), new.filter(pa.array(taken))]).sort_by("time")
-        self._stored = Counter({row["values"]: row["counts"] for row in pc.value_counts(rows["member"]).to_pylist()})
-        return rows
+        self.put = CandlesPut(
+            self.put.added + int((~common).sum()),
+            self.put.replaced + int(replaces.sum()),
+            self.put.differing + int(differs.sum()),
+            self.put.first + first,
+        )
+        self._differing.update(_by_member(timeframe, new.filter(pa.array(differs & ~replaces))))
+        self._differing.update(_by_member(timeframe, held.filter(pa.array(~kept))))
+        return pa.concat_tables([held.filter(pa.array(kept)), new.filter(pa.array(taken))]).sort_by("time")
 
-    def _named(self, rows: pa.Table) -> pa.Table:
-        """Return rows of the member with the columns of the table."""
-        for name, value in (("timeframe", self._new.timeframe), ("member", self._members[self._member].short)):
-            rows = rows.append_column(name, pa.repeat(pa.scalar(value, pa.string()), rows.num_rows))
-        return rows.select(BULK_OHLC.columns.names).cast(BULK_OHLC.columns)
+
+def _by_member(timeframe: str, rows: pa.Table) -> dict[tuple[str, str], int]:
+    """Count rows by timeframe and member."""
+    return {(timeframe, one["values"]): one["counts"] for one in pc.value_counts(rows["member"]).to_pylist()}
+
+
+def _by_timeframe(held: Iterable[pa.Table], new: Iterable[pa.Table]) -> Iterator[tuple[str, pa.Table, pa.Table]]:
+    """Yield each timeframe with the held and the new rows of it; both come sorted by timeframe."""
+    streams = map(_grouped, (held, new), (0, 1))
+    for name, group in itertools.groupby(heapq.merge(*streams, key=lambda one: one[:2]), key=lambda one: one[0]):
+        found = {which: rows for _, which, rows in group}
+        yield name, *(found.get(which, BULK_OHLC.columns.empty_table()) for which in (0, 1))
+
+
+def _grouped(parts: Iterable[pa.Table], which: int) -> Iterator[tuple[str, int, pa.Table]]:
+    """Yield the rows of each timeframe, with which stream they are of."""
+    name, waiting = "", list[pa.Table]()
+    for part in parts:
+        names = part["timeframe"]
+        for one in pc.unique(names).to_pylist():
+            if one != name and waiting:
+                yield name, which, pa.concat_tables(waiting)
+                waiting = []
+            name = one
+            waiting.append(part.filter(pc.equal(names, one)))
+    if waiting:
+        yield name, which, pa.concat_tables(waiting)
 
 
 def _times(rows: pa.Table) -> npt.NDArray[np.int64]:

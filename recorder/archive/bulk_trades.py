@@ -12,7 +12,7 @@ import enum
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -29,16 +29,31 @@ _EPOCH: Final = date(1970, 1, 1).toordinal()
 _CONTENT: Final = ("time", "price", "qty")
 
 
+class Witness(NamedTuple):
+    """The rows of a day in another member than the one they are taken from."""
+
+    source: Source
+    first_row: int
+    last_row: int
+
+
 class NewDay(NamedTuple):
     """The rows of a UTC day (counted from 1970) in a member: time, row, price, qty.
 
-    The member has all trades of the time from ``from_us`` until before ``until_us`` (µs since 1970).
+    The member has all trades of the time from ``from_us`` until before ``until_us`` (µs since 1970). What another
+    archive knows of other members comes with a day: those with ``equal`` rows or a part of them, and those that differ.
     """
 
     day: int
     rows: pa.Table
     from_us: int
     until_us: int
+    equal: tuple[Witness, ...] = ()
+    differs: tuple[Witness, ...] = ()
+
+
+SourcedDay: TypeAlias = tuple[Source, NewDay]
+"""A day, and the member that its rows come from."""
 
 
 class Outcome(enum.StrEnum):
@@ -89,19 +104,32 @@ class BulkTrades(ImportedTable):
 
         Raises UnsoundFile, CorruptFile if the stored file of that year cannot be trusted; DiskError.
         """
+        return self.put_days(pair, year, ((source, new) for new in days), prefer=prefer)
+
+    def put_days(
+        self, pair: str, year: int, days: Iterable[SourcedDay], *, prefer: Prefer | None = None
+    ) -> list[Decision]:
+        """Add the days of one year, ascending, of any members; return and raise as :meth:`put` does."""
         with self.replacing(pair, year) as (held, write):
-            merge = _YearMerge(held, source, prefer)
+            merge = _YearMerge(held, prefer)
             write(merge.rows(days), lambda footer: replace(footer, history=merge.history()))
+        return merge.decisions
+
+    def compare_days(self, pair: str, year: int, days: Iterable[SourcedDay]) -> list[Decision]:
+        """Return what would become of each day, and change nothing. Raises as :meth:`put` does."""
+        merge = _YearMerge(self.file(pair, year), None)
+        for _ in merge.rows(days):
+            pass
         return merge.decisions
 
 
 class _YearMerge:
     """Merges the days of a member into those of a year's file, day by day, so that memory holds one of each."""
 
-    def __init__(self, held: FileFacts | None, source: Source, prefer: Prefer | None) -> None:
+    def __init__(self, held: FileFacts | None, prefer: Prefer | None) -> None:
         history = (held.footer.history if held is not None else None) or History()
         self.decisions: list[Decision] = []
-        self._members, self._member = history.with_member(source)
+        self._members = history.members
         self._held = list(reversed(history.days))
         self._file = held
         self._prefer = prefer
@@ -111,18 +139,32 @@ class _YearMerge:
         """Return the footer's content for the rows yielded so far."""
         return History(self._members, tuple(self._days))
 
-    def rows(self, days: Iterable[NewDay]) -> Iterator[pa.Table]:
-        """Yield all rows of the year, ascending in day, and of a day in the member's order."""
+    def rows(self, days: Iterable[SourcedDay]) -> Iterator[pa.Table]:
+        """Yield all rows of the year, ascending in day, and of a day in the order of its member."""
         stored = Taken(imported_files.read(self._file, BULK_TRADES), BULK_TRADES)
-        for new in days:
+        for source, new in days:
             yield from self._before(new.day, stored)
+            mine, rows = self._day(source, new), self._named(source, new.rows)
             old = self._held.pop() if self._held and self._held[-1].day == new.day else None
             if old is None:
-                self._take(new, Outcome.ADDED, 0)
-                yield self._named(new.rows)
+                self._decide(mine, Outcome.ADDED, mine.rows, 0)
+                yield rows
             else:
-                yield self._decided(old, stored.take(old.rows), new)
+                yield self._decided(old, stored.take(old.rows), mine, rows)
         yield from self._before(None, stored)
+
+    def _day(self, source: Source, new: NewDay) -> Day:
+        """Return a new day as it would be noted."""
+        equal, differs = (
+            tuple(Seen(self._place(one.source), one.first_row, one.last_row) for one in witnesses)
+            for witnesses in (new.equal, new.differs)
+        )
+        ends, count = _ends(new.rows), new.rows.num_rows
+        return Day(new.day, self._place(source), *ends, count, new.from_us, new.until_us, equal, differs)
+
+    def _place(self, source: Source) -> int:
+        self._members, place = History(self._members).with_member(source)
+        return place
 
     def _before(self, day: int | None, stored: Taken) -> Iterator[pa.Table]:
         """Yield the stored days before ``day``."""
@@ -131,67 +173,40 @@ class _YearMerge:
             self._days.append(kept)
             yield stored.take(kept.rows)
 
-    def _decided(self, old: Day, held: pa.Table, new: NewDay) -> pa.Table:
-        count = new.rows.num_rows
-        seen = Seen(self._member, *_ends(new.rows))
-        before = (old.from_us, old.until_us)
-        if same(held, new.rows):
-            return self._keep(old, held, Outcome.EQUAL, count, equal=seen, span=_joined(before, new))
-        if places := parts_of(new.rows, held):
-            explained = is_explained(new.rows, places, held.num_rows, before)
-            self._take(new, Outcome.EXTENDED, held.num_rows, instead_of=old, explained=explained)
-            return self._named(new.rows)
-        if is_explained(held, parts_of(held, new.rows), count, (new.from_us, new.until_us)):
-            return self._keep(old, held, Outcome.EQUAL, count, equal=seen, span=_joined(before, new))
+    def _decided(self, old: Day, held: pa.Table, mine: Day, rows: pa.Table) -> pa.Table:
+        """Decide about a day that is stored and came again; return the rows that count."""
+        kept, joined = old.without(mine.member), _joined(old, mine)
+        if same(held, rows):
+            return self._keep(_covering(kept.noting((mine.own, *mine.equal), mine.differs), joined), held, mine)
+        if places := parts_of(rows, held):
+            taken = mine.noting(old.equal, old.differs)
+            if is_explained(rows, places, held.num_rows, (old.from_us, old.until_us)):
+                taken = _covering(taken.noting((old.own,)), _joined(mine, old))
+            self._decide(taken.noting(differs=(old.own,)), Outcome.EXTENDED, mine.rows, held.num_rows)
+            return rows
+        if is_explained(held, parts_of(held, rows), mine.rows, (mine.from_us, mine.until_us)):
+            return self._keep(_covering(kept.noting((mine.own, *mine.equal), mine.differs), joined), held, mine)
         if self._prefer is Prefer.NEW:
-            self._take(new, Outcome.REPLACED, held.num_rows, instead_of=old)
-            return self._named(new.rows)
+            # What equalled the stored rows differs from these.
+            taken = mine.noting(differs=(*old.differs, old.own, *old.equal))
+            self._decide(taken, Outcome.REPLACED, mine.rows, held.num_rows)
+            return rows
         outcome = Outcome.DIFFERS if self._prefer is None else Outcome.KEPT
-        return self._keep(old, held, outcome, count, differs=seen, span=before)
+        return self._keep(kept.noting(differs=mine.seen), held, mine, outcome)
 
-    def _keep(
-        self,
-        old: Day,
-        rows: pa.Table,
-        outcome: Outcome,
-        count: int,
-        *,
-        span: tuple[int, int],
-        equal: Seen | None = None,
-        differs: Seen | None = None,
-    ) -> pa.Table:
-        """Keep a stored day, and note the member unless it is known there."""
-        equals, others = _without(old.equal, self._member), _without(old.differs, self._member)
-        if self._member != old.member:
-            equals += () if equal is None else (equal,)
-            others += () if differs is None else (differs,)
-        self._days.append(msgspec.structs.replace(old, from_us=span[0], until_us=span[1], equal=equals, differs=others))
-        self.decisions.append(Decision(old.day, outcome, count, old.rows))
-        return rows
+    def _keep(self, day: Day, held: pa.Table, mine: Day, outcome: Outcome = Outcome.EQUAL) -> pa.Table:
+        self._decide(day, outcome, mine.rows, held.num_rows)
+        return held
 
-    def _take(
-        self, new: NewDay, outcome: Outcome, held: int, *, instead_of: Day | None = None, explained: bool = False
-    ) -> None:
-        """Take the day of the member, instead of a stored one whose rows are a part of it or differ."""
-        span, equal, differs = (new.from_us, new.until_us), tuple[Seen, ...](), tuple[Seen, ...]()
-        if instead_of is not None:
-            old = Seen(instead_of.member, instead_of.first_row, instead_of.last_row)
-            equal, differs = _without(instead_of.equal, self._member), _without(instead_of.differs, self._member)
-            if outcome is Outcome.REPLACED:  # what equalled the stored rows differs from these
-                equal, differs = (), (*differs, old, *equal)
-            elif explained:
-                equal, span = (*equal, old), _joined((instead_of.from_us, instead_of.until_us), new)
-            else:
-                differs = (*differs, old)
-        first, last = _ends(new.rows)
-        count = new.rows.num_rows
-        self._days.append(Day(new.day, self._member, first, last, count, *span, equal, differs))
-        self.decisions.append(Decision(new.day, outcome, count, held))
+    def _decide(self, day: Day, outcome: Outcome, rows: int, held: int) -> None:
+        self._days.append(day)
+        self.decisions.append(Decision(day.day, outcome, rows, held))
 
-    def _named(self, rows: pa.Table) -> pa.Table:
-        """Return rows of the member with the columns of the table."""
-        member = pa.repeat(pa.scalar(self._members[self._member].short, pa.string()), rows.num_rows)
-        return rows.append_column("member", member).select(BULK_TRADES.columns.names).cast(BULK_TRADES.columns)
+    def _named(self, source: Source, rows: pa.Table) -> pa.Table:
+        """Return rows of a member with the columns of the table."""
+        if "member" not in rows.column_names:
+            rows = rows.append_column("member", pa.repeat(pa.scalar(source.short, pa.string()), rows.num_rows))
+        return rows.select(BULK_TRADES.columns.names).cast(BULK_TRADES.columns)
 
 
 def same(one: pa.Table, other: pa.Table) -> bool:
@@ -237,12 +252,12 @@ def _ends(rows: pa.Table) -> tuple[int, int]:
     return (rows["row"][0].as_py(), rows["row"][-1].as_py()) if rows.num_rows else (1, 0)
 
 
-def _joined(before: tuple[int, int], new: NewDay) -> tuple[int, int]:
+def _joined(first: Day, other: Day) -> tuple[int, int]:
     """Return the time that both cover together, if that is unbroken, and else that of the first."""
-    if max(before[0], new.from_us) <= min(before[1], new.until_us):
-        return min(before[0], new.from_us), max(before[1], new.until_us)
-    return before
+    if max(first.from_us, other.from_us) <= min(first.until_us, other.until_us):
+        return min(first.from_us, other.from_us), max(first.until_us, other.until_us)
+    return first.from_us, first.until_us
 
 
-def _without(seen: tuple[Seen, ...], member: int) -> tuple[Seen, ...]:
-    return tuple(one for one in seen if one.member != member)
+def _covering(day: Day, span: tuple[int, int]) -> Day:
+    return msgspec.structs.replace(day, from_us=span[0], until_us=span[1])

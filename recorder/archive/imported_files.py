@@ -61,6 +61,11 @@ class ImportedTable:
 
         return undisturbed(look, f"the files of {pair}")
 
+    def file(self, pair: str, year: int) -> FileFacts | None:
+        """Return the file of a year, None if there is none. Raises UnsoundFile, UnreadableFile."""
+        branch = Branch(self.dataset, pair)
+        return undisturbed(lambda: _file_in(self._layout.leaf(branch, str(year)), branch), f"the files of {pair}")
+
     @contextlib.contextmanager
     def replacing(self, pair: str, year: int) -> Iterator[tuple[FileFacts | None, Write]]:
         """Yield the file of a year, None if there is none, and what writes the one that replaces it on exit, durably.
@@ -104,8 +109,13 @@ def read(file: FileFacts | None, dataset: Dataset) -> Iterator[pa.Table]:
     """Yield the rows of a file in their order; none if there is no file."""
     if file is not None:
         with OpenFile(file.path) as opened:
-            for rows in check_columns(opened, dataset).read(_BATCH):
-                yield rows.cast(dataset.columns)
+            yield from read_opened(opened, dataset)
+
+
+def read_opened(file: OpenFile, dataset: Dataset) -> Iterator[pa.Table]:
+    """Yield the rows of an open file in their order."""
+    for rows in check_columns(file, dataset).read(_BATCH):
+        yield rows.cast(dataset.columns)
 
 
 class Taken:

@@ -6,7 +6,7 @@ stands beside the rows themselves, in the same file. There is no other state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -58,7 +58,25 @@ class Day(msgspec.Struct, frozen=True, array_like=True):
     @property
     def seen(self) -> tuple[Seen, ...]:
         """The rows of the day in each member that has it."""
-        return (Seen(self.member, self.first_row, self.last_row), *self.equal, *self.differs)
+        return (self.own, *self.equal, *self.differs)
+
+    @property
+    def own(self) -> Seen:
+        """The rows of the day in the member that they come from."""
+        return Seen(self.member, self.first_row, self.last_row)
+
+    def without(self, member: int) -> Day:
+        """Return the day without what is noted of another member."""
+        equal, differs = (tuple(one for one in some if one.member != member) for some in (self.equal, self.differs))
+        return msgspec.structs.replace(self, equal=equal, differs=differs)
+
+    def noting(self, equal: Iterable[Seen] = (), differs: Iterable[Seen] = ()) -> Day:
+        """Return the day with more members noted, except those that are known there already."""
+        known = {one.member for one in self.seen}
+        more_equal = tuple(one for one in equal if one.member not in known)
+        known.update(one.member for one in more_equal)
+        more_differs = tuple(one for one in differs if one.member not in known)
+        return msgspec.structs.replace(self, equal=(*self.equal, *more_equal), differs=(*self.differs, *more_differs))
 
 
 class Series(msgspec.Struct, frozen=True, array_like=True):
@@ -76,9 +94,12 @@ class Series(msgspec.Struct, frozen=True, array_like=True):
     until_us: int
     differing: int = 0
 
-    def with_stored(self, stored: int) -> Series:
-        """Return the same with another number of stored candles."""
-        return msgspec.structs.replace(self, stored=stored)
+    def again(self, other: Series) -> Series:
+        """Return what both know of the same candles; those that differ are counted anew with each comparison."""
+        from_us, until_us = min(self.from_us, other.from_us), max(self.until_us, other.until_us)
+        return msgspec.structs.replace(
+            self, rows=max(self.rows, other.rows), from_us=from_us, until_us=until_us, differing=other.differing
+        )
 
 
 class History(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,4 +1,4 @@
-"""Taking over what another archive knows about ids, once the trades are here: certified days, and void ids.
+"""Taking over what another archive knows about ids, once the trades are here: certified days, void ids, and joints.
 
 A certificate is taken over if the rows here have the digest that it certifies, whichever archives and merges they came
 from. A day that differs is left to a recorder of this archive.
@@ -20,7 +20,7 @@ from recorder.archive.stored_evidence import DatedClaims
 from recorder.archive.trades import TradeArchive
 from recorder.core import evidence
 from recorder.core.certificate import DayRows
-from recorder.core.evidence import Certified, Void
+from recorder.core.evidence import Certified, Joined, Void
 from recorder.core.trade_ids import Span, Spans
 from recorder.disk import undisturbed
 
@@ -29,10 +29,11 @@ _EPOCH: Final = date(1970, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class TakenOver:
-    """How many certified days of a pair were taken over, and how many void ids."""
+    """How many certified days of a pair were taken over, how many void ids, and whether its history was joined."""
 
     days: int
     void: int
+    joined: bool
 
 
 class MergedEvidence:
@@ -55,13 +56,25 @@ class MergedEvidence:
         held = self._held(pair)
         void = self._void(pair, held)
         same = self._same(pair, self._all_here(pair, held))
-        disown.note(self._archive, [*void, *same], now_us=now_us)
-        return TakenOver(len(same), sum(len(one.span) for one in void))
+        joined = self._joined(pair, held, now_us=now_us)
+        disown.note(self._archive, [*void, *same, *joined], now_us=now_us)
+        return TakenOver(len(same), sum(len(one.span) for one in void), bool(joined))
 
     def _void(self, pair: str, held: Spans) -> list[Void]:
         """Return the void ids there that are neither stored nor void here."""
         known = Spans([*held, *self._void_here.get(pair, ())])
         return [Void(pair, span) for void in self._void_there.get(pair, ()) for span in known.missing(void)]
+
+    def _joined(self, pair: str, held: Spans, *, now_us: int) -> list[Joined]:
+        """Return from where on the owner there wants ids (``--join``), if that is lower than here, and stored here."""
+        after_id = evidence.joined_after(self._their_claims.claims(pair))
+        claims = self._archive.claimed.claims(pair)
+        known = evidence.joined_after(claims)
+        if after_id is None or (known is not None and known <= after_id):
+            return []
+        if not held.covers(Span(after_id + 1, after_id + 1)):
+            return []
+        return [Joined(pair, after_id, evidence.after_us(claims, now_us))]
 
     def _all_here(self, pair: str, held: Spans) -> list[Certified]:
         """Return the certificates there of days that have none here, and as many rows as they certify."""

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from recorder.archive import duplicate_files, integrity
 from recorder.archive.check_readable import check_bytes
 from recorder.archive.datasets import BY_NAME, DATASETS, EVENTS, NO_PARTITION, WITHOUT_IDS, Branch, Dataset, remedy
+from recorder.archive.day_claims import DayClaims
 from recorder.archive.footer_claims import FooterClaims
 from recorder.archive.integrity import ALL_DAYS, MOVE_BACK, Days, Finding, parquet_in
 from recorder.archive.layout import Layout, period_of, size_of
@@ -36,8 +37,8 @@ def opened(
 ) -> tuple[list[OpenFile], list[Finding]]:
     """Open the files of a folder, except those named in ``but``, and read all of their rows; it may be missing.
 
-    Returns the sound files that have rows, and the findings about the others. Raises UnknownVersion; StorageError if
-    the files keep changing faster than they can be listed.
+    Returns the sound files that have rows, or days without any of an imported table, and the findings about the others.
+    Raises UnknownVersion; StorageError if the files keep changing faster than they can be listed.
     """
     files, found = integrity.opened(leaf, branch, stack, but=but)
     readable = []
@@ -48,7 +49,7 @@ def opened(
             found.append(Finding.of(error))
         else:
             readable.append(file)
-    return [file for file in readable if file.rows], found
+    return [file for file in readable if file.rows or file.footer.history], found
 
 
 def findings(
@@ -136,7 +137,7 @@ def _check(file: OpenFile, branch: Branch) -> None:
 
     Raises UnsoundFile, UnreadableFile.
     """
-    held = 0
+    held, days = 0, DayClaims(file)
     for group in file.groups:
         before, claims = held, FooterClaims(file, group)
         for rows in file.read(_BATCH, groups=[group], use_threads=False):
@@ -144,6 +145,7 @@ def _check(file: OpenFile, branch: Branch) -> None:
                 integrity.check_period(rows, branch, file.path.parent, file.path)
                 _check_start(rows, branch, file.path)
                 claims.add(rows)
+                days.add(rows)
             held += rows.num_rows
         if held - before != file.rows_in(group):
             break

@@ -35,7 +35,7 @@ from recorder.errors import ExchangeError, UnreadableFile, UsageError
 from recorder.history import join as between
 from recorder.history import listed_names
 from recorder.history.contents import Contents, look_inside
-from recorder.history.job import ImportJob
+from recorder.history.job import READ_TIMES, ImportJob
 from recorder.history.listed_names import ListedNames
 from recorder.history.members import Member, find
 from recorder.kraken.history_files import NameBook, names_given
@@ -81,10 +81,11 @@ def import_history(
     is history: it is not fetched unless you ask for it, with --join. Exit code 1 if rows differ, or a file is refused.
     It can be stopped at any time: the next call goes on, and skips what is done.
     """
+    process_setup.prepare()
     settings = config.load(config_file)
     layout = Layout((data or settings.archive.path).resolve())
     found = find(paths)
-    inside = look_inside(found.members, found.left, _names(settings, layout, found.members, as_ or ()))
+    inside = look_inside(found, _names(settings, layout, found.members, as_ or ()))
     inside.keep(pair or ())
     if not as_json:
         import_report.print_inside(inside)
@@ -92,7 +93,6 @@ def import_history(
         _finish(inside, None, [], as_json=as_json, dry_run=dry_run)
         return
     process_setup.as_owner(layout.data)
-    process_setup.prepare()
     in_use = f"another import into {layout.data} is under way: wait for its end"
     with open_archive.opened(layout, Disk(), alone=layout.locks / "import.lock", in_use=in_use) as archive:
         job = ImportJob(archive, room=functools.partial(rim.room, layout.data), prefer=prefer)
@@ -134,7 +134,7 @@ async def _listed(settings: Config, layout: Layout) -> ListedNames:
 def _import(job: ImportJob, inside: Contents) -> None:
     with _bar() as bar, contextlib.ExitStack() as at_end:
         at_end.callback(job.note)
-        task = bar.add_task("", total=sum(one.member.size for one in inside.members))
+        task = bar.add_task("", total=READ_TIMES * sum(one.member.size for one in inside.members))
         for one in inside.members:
             bar.update(task, description=one.pair)
             try:

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from recorder import config
 from recorder import disk as rim
-from recorder.archive import merge_archive, merged_files, open_archive
+from recorder.archive import merge_archive, merge_history, merged_files, open_archive
 from recorder.archive.compaction import compact, compact_segments
 from recorder.archive.datasets import MARKET_JOURNAL, QUOTE_SESSIONS, QUOTES, WITHOUT_IDS, Branch, Dataset
 from recorder.archive.integrity import Finding
@@ -73,10 +73,11 @@ def merge(
 ) -> None:
     """Add everything that another archive of the same pairs has and this one has not; may run beside a recorder.
 
-    Trades are merged by id, candles by their time, quotes by session and message, listings by pair. The certificate of
-    a day is merged if its trades here are the same, and so are void ids; other events are not. Common rows are compared
-    and never overwritten. Exit code 1 if they disagree, or a file of the other archive is not sound. It can be stopped
-    at any time: the next call resumes. Called again, it reads only files that are new there.
+    Trades are merged by id, candles by their time, quotes by session and message, listings by pair, and what came from
+    history files by day and candle. The certificate of a day is merged if its trades here are the same, and so are void
+    ids and what `recorder import --join` noted; other events are not. Common rows are compared and never overwritten.
+    Exit code 1 if they disagree, or a file of the other archive is not sound. It can be stopped at any time: the next
+    call resumes. Called again, it reads only files that are new there.
     """
     layout = Layout((data or config.load(config_file).archive.path).resolve())
     theirs = _other(other, layout)
@@ -107,6 +108,7 @@ def merge(
                     taken = evidence.take(pair, now_us=SystemClock().wall_ns() // 1000)
                     found.certified += taken.days
                     found.void += taken.void
+                    found.joined += taken.joined
         found.findings += job.refused.values()
         found.tallies = {pair: job.tally(pair) for pair in sorted({*pairs, *waiting.pairs})}
         sessions = SessionMerge(QUOTES, QUOTE_SESSIONS, layout, theirs, _quoted(layout))
@@ -127,6 +129,10 @@ def merge(
                 tidy=functools.partial(_tidy_table, segments),
             )
             found.findings += unsound
+        disk = None if archive is None else archive.disk
+        for brought in merge_history.tables(layout, theirs, disk, room=room):
+            found.added[brought.dataset.noun] = brought.added
+            found.findings += brought.findings
         late = list(waiting.listed.values())
         found.listings, unsound = merge_archive.listings(layout, segments, theirs, late, room=room)
         found.findings += unsound
@@ -167,6 +173,8 @@ class _MergeReport:
     listings: int = 0
     certified: int = 0
     void: int = 0
+    joined: int = 0
+    """Pairs of which ids are wanted from now on, because they are in the other archive."""
     skipped: int = 0
     unread: int = 0
     unread_quotes: int = 0
@@ -315,6 +323,8 @@ def _print(found: _MergeReport, theirs: Layout, *, dry_run: bool) -> None:
     echo(f"{came} {verb}; other events are not merged")
     if found.skipped:
         echo(f"{counted(found.skipped, 'file')} merged before: not read again (`--dry-run` compares everything)")
+    if found.joined:
+        echo(f"what is missing above imported trades of {counted(found.joined, 'pair')} is a gap from now on, as there")
     if found.unread:
         echo(
             f"{found.unread:,} answers with candles wait in {theirs.journal}: start and stop the recorder there, which "
@@ -340,6 +350,7 @@ def _as_json(found: _MergeReport, *, dry_run: bool) -> dict[str, object]:
         "certified_days_added": found.certified,
         "void_ids_added": found.void,
         "files_merged_before": found.skipped,
+        "joined_pairs_added": found.joined,
         "candle_answers_in_journal": found.unread,
         "quotes_in_journal": found.unread_quotes,
         "findings": [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in found.findings],

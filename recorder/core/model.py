@@ -37,11 +37,14 @@ TIMEFRAMES: Final[dict[str, int]] = {
     "30m": 30,
     "1h": 60,
     "4h": 240,
+    "12h": 720,
     "1d": 1440,
     "1w": 10080,
     "15d": 21600,
 }
-"""Timeframe → minutes, the list Kraken serves (API.md 6.6)."""
+"""Timeframe → minutes: of candles that are built here, and of Kraken's."""
+SERVED_TIMEFRAMES: Final = tuple(name for name in TIMEFRAMES if name != "12h")
+"""Those whose candles Kraken serves (API.md 6.6). Its history files have 12h too, but none that is longer than 1d."""
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):

@@ -13,11 +13,8 @@ import pyarrow.compute as pc
 from recorder.archive.bulk_ohlc import BulkOhlc, NewCandles
 from recorder.archive.imported_files import EXAMPLES, Prefer
 from recorder.archive.imported_history import History, Source
-from recorder.archive.trades import TradeArchive
-from recorder.core.disk_limits import require
-from recorder.disk import Room
 from recorder.errors import UsageError
-from recorder.history.classic_import import BulkResult, source_of
+from recorder.history.bulk_import import BulkImport, BulkResult, source_of
 from recorder.history.contents import Entry
 from recorder.history.in_order import InOrder, set_apart, times_us
 from recorder.history.members import Digest
@@ -47,21 +44,11 @@ class CandlesResult(BulkResult):
 
 
 class CandleImport:
-    """Imports members of the layout ``OHLCVT``. ``possible`` are the times that a row can have (µs since 1970 UTC)."""
+    """Imports members of the layout ``OHLCVT``."""
 
-    def __init__(
-        self,
-        archive: TradeArchive,
-        *,
-        room: Callable[[], Room],
-        possible: tuple[int, int],
-        prefer: Prefer | None = None,
-    ) -> None:
-        self._archive = archive
-        self._table = BulkOhlc(archive.layout, archive.disk)
-        self._room = room
-        self._possible = possible
-        self._prefer = prefer
+    def __init__(self, bulk: BulkImport) -> None:
+        self._bulk = bulk
+        self._table = BulkOhlc(bulk.archive.layout, bulk.archive.disk)
 
     def member(self, entry: Entry, digest: Digest, done: Callable[[int], None]) -> CandlesResult:
         """Import one member; ``done`` is called with the bytes read. Return what it had.
@@ -85,14 +72,13 @@ class CandleImport:
             if year in stored and self._is_settled(stored[year], source, TIMEFRAMES[minutes], result):
                 result.compared += rows.num_rows
                 continue
-            room = self._room()
-            require(room.free, room.total, stopped=f"{entry.pair}: stopped before its year {year}")
+            self._bulk.require_room(entry.pair, year)
             found = self._table.put(
-                entry.pair, year, source, NewCandles(TIMEFRAMES[minutes], minutes, rows), self._prefer
+                entry.pair, year, source, NewCandles(TIMEFRAMES[minutes], minutes, rows), self._bulk.prefer
             )
             result.added += found.added + found.replaced
             result.compared += rows.num_rows - found.added - found.replaced
-            if self._prefer is None:
+            if self._bulk.prefer is None:
                 result.differs(found.differing, found.first)
         return result
 
@@ -104,7 +90,7 @@ class CandleImport:
         stored = self._table.years(pair)
         found = [stored[year].series_of(sha256, str(detail.get("timeframe"))) for year in years if year in stored]
         known = [one for one in found if one is not None]
-        undecided = self._prefer is not Prefer.HELD and any(one.differing for one in known)
+        undecided = self._bulk.prefer is not Prefer.HELD and any(one.differing for one in known)
         return len(known) == len(years) and not undecided
 
     def tidy(self, pair: str) -> None:
@@ -113,9 +99,9 @@ class CandleImport:
     def _is_settled(self, history: History, source: Source, timeframe: str, result: CandlesResult) -> bool:
         """Return whether nothing of a member is left to be decided in a year; report what differed when it was."""
         mine = history.series_of(source.sha256, timeframe)
-        if mine is None or (mine.differing and self._prefer is Prefer.NEW):
+        if mine is None or (mine.differing and self._bulk.prefer is Prefer.NEW):
             return False
-        if mine.differing and self._prefer is None:
+        if mine.differing and self._bulk.prefer is None:
             result.differs(mine.differing, [])
         return True
 
@@ -123,7 +109,7 @@ class CandleImport:
         self, entry: Entry, minutes: int, result: CandlesResult, done: Callable[[int], None]
     ) -> Iterator[tuple[int, pa.Table]]:
         """Yield the candles of each year, ascending in time and each once."""
-        order, lines = InOrder(OHLCVT, self._possible, 0), OddLines(self._archive, entry)
+        order, lines = InOrder(OHLCVT, self._bulk.possible, 0), OddLines(self._bulk.archive, entry)
 
         def each_once(rows: pa.Table) -> pa.Table:
             rows, odd = _each_once(rows, last_us, minutes)

@@ -10,39 +10,20 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import PurePosixPath
 from typing import Any, Final
-
-import pyarrow as pa
 
 from recorder.archive.bulk_trades import BulkTrades, Decision, NewDay, Outcome, year_of
 from recorder.archive.imported_files import Prefer
 from recorder.archive.imported_history import History, Source
-from recorder.archive.trades import TradeArchive
-from recorder.core.disk_limits import require
-from recorder.disk import Room
+from recorder.history.bulk_import import BulkImport, BulkResult, source_of
 from recorder.history.contents import Entry
 from recorder.history.days import Days
-from recorder.history.members import Digest, Member
-from recorder.history.numbered_rows import CLASSIC, Numbered, Odd, read_ahead
+from recorder.history.members import Digest
+from recorder.history.numbered_rows import CLASSIC, Odd, read_ahead
 from recorder.history.odd_lines import OddLines
 from recorder.history.results import MemberResult
-from recorder.lazy_imports import pc
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
-
-
-@dataclass(slots=True)
-class BulkResult(MemberResult):
-    """What a member without ids had."""
-
-    def saw(self, read: Numbered) -> None:
-        """Count rows that were read."""
-        if read.rows.num_rows:
-            ends = pc.min_max(read.rows["time"].cast(pa.int64())).as_py()
-            self.first_us = ends["min"] if self.first_us is None else min(self.first_us, ends["min"])
-            self.last_us = ends["max"] if self.last_us is None else max(self.last_us, ends["max"])
-        self.rows += read.rows.num_rows
 
 
 @dataclass(slots=True)
@@ -75,21 +56,11 @@ class ClassicResult(BulkResult):
 
 
 class ClassicImport:
-    """Imports members of the layout ``CLASSIC``. ``possible`` are the times that a row can have (µs since 1970 UTC)."""
+    """Imports members of the layout ``CLASSIC``."""
 
-    def __init__(
-        self,
-        archive: TradeArchive,
-        *,
-        room: Callable[[], Room],
-        possible: tuple[int, int],
-        prefer: Prefer | None = None,
-    ) -> None:
-        self._archive = archive
-        self._table = BulkTrades(archive.layout, archive.disk)
-        self._room = room
-        self._possible = possible
-        self._prefer = prefer
+    def __init__(self, bulk: BulkImport) -> None:
+        self._bulk = bulk
+        self._table = BulkTrades(bulk.archive.layout, bulk.archive.disk)
 
     def member(self, entry: Entry, digest: Digest, done: Callable[[int], None]) -> ClassicResult:
         """Import one member; ``done`` is called with the bytes read. Return what it had.
@@ -105,8 +76,8 @@ class ClassicImport:
         days = self._days(entry, _settled_rows(stored, settled, source), result, done)
         for year, of_year in itertools.groupby(days, lambda new: year_of(new.day)):
             if year not in settled:
-                self._require_room(entry.pair, year)
-                for decision in self._table.put(entry.pair, year, source, of_year, prefer=self._prefer):
+                self._bulk.require_room(entry.pair, year)
+                for decision in self._table.put(entry.pair, year, source, of_year, prefer=self._bulk.prefer):
                     result.decided(decision)
         return result
 
@@ -116,7 +87,7 @@ class ClassicImport:
         if not isinstance(days, dict):
             return False
         seen = [one in day.differs for year in self._table.years(pair).values() for day, one in year.days_of(sha256)]
-        return len(seen) == sum(days.values()) and (self._prefer is Prefer.HELD or not any(seen))
+        return len(seen) == sum(days.values()) and (self._bulk.prefer is Prefer.HELD or not any(seen))
 
     def tidy(self, pair: str) -> None:
         """Do nothing: each year is one file."""
@@ -124,7 +95,7 @@ class ClassicImport:
     def _is_settled(self, history: History, source: Source) -> bool:
         """Return whether nothing of a member is left to be decided in a year."""
         seen = list(history.days_of(source.sha256))
-        return bool(seen) and not (self._prefer is Prefer.NEW and any(one in day.differs for day, one in seen))
+        return bool(seen) and not (self._bulk.prefer is Prefer.NEW and any(one in day.differs for day, one in seen))
 
     def _count(self, history: History, source: Source, result: ClassicResult) -> None:
         """Report what was decided earlier."""
@@ -132,7 +103,7 @@ class ClassicImport:
             count = seen.last_row - seen.first_row + 1
             result.compared += count
             result.counted("stored before")
-            if seen in day.differs and self._prefer is None:
+            if seen in day.differs and self._bulk.prefer is None:
                 result.differs(day.day, f"some {count:,} rows here, {day.rows:,} stored")
 
     def _days(
@@ -142,26 +113,17 @@ class ClassicImport:
         result: ClassicResult,
         done: Callable[[int], None],
     ) -> Iterator[NewDay]:
-        lines = OddLines(self._archive, entry)
+        lines = OddLines(self._bulk.archive, entry)
 
         def set_aside(odd: Sequence[Odd]) -> None:
             lines.add_placed(((one.row, one.line.encode(), one.why) for one in odd), result.odd)
 
-        found = Days(self._possible, set_aside)
+        found = Days(self._bulk.possible, set_aside)
         for size, read in read_ahead(entry.member.blocks(), CLASSIC, skipped):
             result.saw(read)
             yield from found.add(read)
             done(size)
         yield from found.rest()
-
-    def _require_room(self, pair: str, year: int) -> None:
-        room = self._room()
-        require(room.free, room.total, stopped=f"{pair}: stopped before its year {year}")
-
-
-def source_of(member: Member, digest: Digest) -> Source:
-    """Return what footers call a member."""
-    return Source(digest.sha256, PurePosixPath(member.path or member.file.name).name)
 
 
 def _settled_rows(stored: Mapping[int, History], settled: list[int], source: Source) -> int:

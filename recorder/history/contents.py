@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from recorder.errors import UsageError
-from recorder.history.members import Member
+from recorder.history.members import Found, Member
 from recorder.kraken.history_files import (
     TIMEFRAMES,
     Detected,
@@ -64,10 +64,10 @@ def _is_of(one: Entry, name: str) -> bool:
     return name in {one.pair, one.member.name.altname} or v2_symbol(name) == one.pair
 
 
-def look_inside(members: Iterable[Member], left: Iterable[tuple[str, str]], book: NameBook) -> Contents:
+def look_inside(found: Found, book: NameBook) -> Contents:
     """Look at the beginning of each member."""
-    contents = Contents(left=list(left))
-    for member in members:
+    contents = Contents(left=list(found.left), refused=list(found.refused))
+    for member in found.members:
         try:
             if (entry := _entry(member, book)) is None:
                 contents.left.append((str(member), "it has no rows"))

@@ -9,6 +9,7 @@ from recorder.archive.imported_files import Prefer
 from recorder.archive.trades import TradeArchive
 from recorder.core.plausibility import AHEAD_US, EARLIEST_US
 from recorder.disk import Room
+from recorder.history.bulk_import import BulkImport
 from recorder.history.candle_import import CandleImport
 from recorder.history.classic_import import ClassicImport
 from recorder.history.contents import Entry
@@ -50,9 +51,9 @@ def importers(
     ``room`` measures the archive's disk before a file is written. ``now_us`` is the time (µs since 1970 UTC), which no
     row can be far beyond. ``prefer`` decides where members without ids differ.
     """
-    possible = EARLIEST_US, now_us + AHEAD_US
+    bulk = BulkImport(archive, room, (EARLIEST_US, now_us + AHEAD_US), prefer)
     return {
         Layout.TRADES: TradeImport(archive, room=room),
-        Layout.CLASSIC: ClassicImport(archive, room=room, possible=possible, prefer=prefer),
-        Layout.OHLCVT: CandleImport(archive, room=room, possible=possible, prefer=prefer),
+        Layout.CLASSIC: ClassicImport(bulk),
+        Layout.OHLCVT: CandleImport(bulk),
     }

@@ -70,7 +70,7 @@ class InOrder:
 
 def times_us(rows: pa.Table) -> npt.NDArray[np.int64]:
     """Return the times of rows in µs since 1970 UTC."""
-    times: npt.NDArray[np.int64] = rows["time"].cast(pa.int64()).to_numpy()
+    times: npt.NDArray[np.int64] = rows["time"].combine_chunks().view(pa.int64()).to_numpy()
     return times
 
 

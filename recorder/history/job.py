@@ -23,6 +23,8 @@ from recorder.history.results import MemberResult
 
 NOTED_BYTES: Final = 64 << 20
 """Bytes of members whose events are written together: a quarter has 1,500 members, most of them small."""
+READ_TIMES: Final = 2
+"""How often a member is read: once for its checksums, once for its rows."""
 
 
 class ImportJob:
@@ -45,7 +47,8 @@ class ImportJob:
     def member(self, entry: Entry, done: Callable[[int], None] = lambda _: None) -> None:
         """Import one member unless that was done before; ``done`` is called with the bytes read as they are.
 
-        A member is read whole before anything of it is stored: that of a ZIP must match its checksum. Raises UsageError
+        A member is read whole before anything of it is stored, since that of a ZIP must match its checksum, and then
+        again: ``done`` is called with :data:`READ_TIMES` its size altogether. Raises UsageError
         if it cannot be read, UnsoundFile, UnreadableFile or UnknownVersion if stored files of its pair cannot be
         trusted, DiskError. What was stored until then stays, and the next call goes on.
         """
@@ -53,9 +56,9 @@ class ImportJob:
         for note in self._finished.of(entry):
             if importer.holds(entry.pair, note.detail):
                 self.earlier[entry] = note
-                done(entry.member.size)
+                done(entry.member.size * READ_TIMES)
                 return
-        digest = entry.member.digest()
+        digest = entry.member.digest(done)
         result = importer.member(entry, digest, done)
         self.results[entry] = result
         detail: dict[str, Any] = {

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from recorder.archive import load_ledger
-from recorder.archive.datasets import EVENTS, Branch
-from recorder.archive.event_rows import event
-from recorder.archive.segment_tables import Segments
+from recorder.archive import disown, load_ledger
 from recorder.archive.trades import TradeArchive
 from recorder.core import evidence
 from recorder.core.evidence import Joined
@@ -34,16 +31,14 @@ def join(archive: TradeArchive, ledger: Ledger, first_ids: Mapping[str, int], no
     DiskError.
     """
     became: dict[str, int] = {}
-    noted = []
+    noted: list[Joined] = []
     for pair, first_id in first_ids.items():
         account, after_id = ledger.of(pair), first_id - 1
         before = sum(len(gap.span) for gap in account.history_gaps())
         if account.joined_after is None or after_id < account.joined_after:
             claim = Joined(pair, after_id, evidence.after_us(account.disownings, now_us))
-            noted.append(event(now_us, evidence.kind(claim), pair, **evidence.detail(claim)))
+            noted.append(claim)
             ledger.know(claim)
         became[pair] = before - sum(len(gap.span) for gap in account.history_gaps())
-    if noted:
-        segments = Segments(archive.layout, archive.disk, staging=archive.staging)
-        segments.add(Branch(EVENTS), EVENTS.build(noted), segment=None)
+    disown.note(archive, noted, now_us=now_us)
     return became

@@ -11,12 +11,13 @@ import functools
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 from recorder.errors import UsageError
+from recorder.history.ahead import ahead
 from recorder.kraken.history_files import MemberName, member_name
 
 BLOCK_BYTES: Final = 1 << 20
@@ -73,12 +74,19 @@ class Member:
             else:
                 now = self.file.stat()
                 archive = _directory(self.file, (now.st_ino, now.st_size, now.st_mtime_ns))
-                info = archive.getinfo(self.path)
+                info = self._info(archive, self.path)
                 _move(info, self.offset)
                 with archive.open(info) as inflated:
                     yield inflated
         except FAULTS as error:
-            raise _refused(str(self), error) from error
+            raise UsageError(_refusal(str(self), error)) from error
+
+    def _info(self, archive: zipfile.ZipFile, path: str) -> zipfile.ZipInfo:
+        """Return the entry of the directory: several may have one path, and the last of them is found by it."""
+        mine = self.listed_crc32, self.size
+        last = archive.getinfo(path)
+        entries = [last] if (last.CRC, last.file_size) == mine else archive.infolist()
+        return next(one for one in entries if one.filename == path and (one.CRC, one.file_size) == mine)
 
     def head(self) -> bytes:
         """Return the whole lines in the first bytes. Raises UsageError for a member that cannot be read."""
@@ -90,17 +98,24 @@ class Member:
         """Return the checksum of the content, which of a member of a ZIP is known without reading it."""
         return self.digest().crc32 if self.listed_crc32 is None else self.listed_crc32
 
-    def digest(self) -> Digest:
-        """Read all of it, and return what identifies it.
+    def digest(self, done: Callable[[int], None] = lambda _: None) -> Digest:
+        """Read all of it, and return what identifies it; ``done`` is called with the bytes read as they are.
 
         Raises UsageError if it cannot be read, or if that of a ZIP does not match its checksum.
         """
         crc32, sha256 = 0, hashlib.sha256()
-        with self._opened() as stream:
-            while piece := stream.read(BLOCK_BYTES):  # at the end of a member of a ZIP its checksum is compared
+        for piece in ahead(self._pieces()):
+            if self.listed_crc32 is None:
                 crc32 = zlib.crc32(piece, crc32)
-                sha256.update(piece)
-        return Digest(crc32, sha256.hexdigest())
+            sha256.update(piece)
+            done(len(piece))
+        return Digest(crc32 if self.listed_crc32 is None else self.listed_crc32, sha256.hexdigest())
+
+    def _pieces(self) -> Iterator[bytes]:
+        """Yield the content; at the end of a member of a ZIP its checksum is compared."""
+        with self._opened() as stream:
+            while piece := stream.read(BLOCK_BYTES):
+                yield piece
 
     def blocks(self, size: int = BLOCK_BYTES) -> Iterator[bytes]:
         """Yield the content, some ``size`` bytes at a time, cut at ends of lines. Raises as :meth:`head` does.
@@ -141,31 +156,35 @@ FAULTS: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The members of some paths, by pair and time as far as names tell, and what was left out with the reason."""
+    """The members of some paths; files that were ``left`` out, and files that cannot be read, each with why."""
 
-    members: Sequence[Member]
-    left: Sequence[tuple[str, str]]
+    members: list[Member] = field(default_factory=list)
+    left: list[tuple[str, str]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+    def take(self, member: Member) -> None:
+        """Add a member unless it is empty."""
+        if member.size:
+            self.members.append(member)
+        else:
+            self.left.append((str(member), "it is empty"))
 
 
 def find(paths: Iterable[Path]) -> Found:
-    """Return the members in ZIPs, folders and CSVs. Raises UsageError for a path or a ZIP that cannot be read."""
-    members: list[Member] = []
-    left: list[tuple[str, str]] = []
+    """Return the members in ZIPs, folders and CSVs. Raises UsageError for a path that is none of these."""
+    found = Found()
     for file in dict.fromkeys(file for path in paths for file in _files(path)):
-        if file.suffix.lower() == ".zip":
-            _in_zip(file, members, left)
-        elif (name := member_name(file.name)) is None:
-            left.append((str(file), "its name is not that of a history file, such as XBTUSD.csv or XBTUSD_60.csv"))
-        else:
-            _take(Member(file, name, file.stat().st_size), members, left)
-    return Found(members, left)
-
-
-def _take(member: Member, members: list[Member], left: list[tuple[str, str]]) -> None:
-    if member.size:
-        members.append(member)
-    else:
-        left.append((str(member), "it is empty"))
+        try:
+            if file.suffix.lower() == ".zip":
+                _in_zip(file, found)
+            elif (name := member_name(file.name)) is None:
+                why = "its name is not that of a history file, such as XBTUSD.csv or XBTUSD_60.csv"
+                found.left.append((str(file), why))
+            else:
+                found.take(Member(file, name, file.stat().st_size))
+        except FAULTS as error:
+            found.refused.append((str(file), _refusal("it", error)))
+    return found
 
 
 def _files(path: Path) -> list[Path]:
@@ -178,23 +197,20 @@ def _files(path: Path) -> list[Path]:
     return [file for file in found if "__MACOSX" not in file.parts and not file.name.startswith(".")]
 
 
-def _in_zip(file: Path, members: list[Member], left: list[tuple[str, str]]) -> None:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            infos = archive.infolist()
-            offsets = offsets_of(archive, file.stat().st_size)
-    except FAULTS as error:
-        raise _refused(str(file), error) from error
+def _in_zip(file: Path, found: Found) -> None:
+    with zipfile.ZipFile(file) as archive:
+        infos = archive.infolist()
+        offsets = offsets_of(archive, file.stat().st_size)
     for info, offset in zip(infos, offsets, strict=True):
         name = member_name(info.filename)
         if info.is_dir() or "__MACOSX" in info.filename:
             continue
         if name is None:
-            left.append((f"{file}: {info.filename}", "its name is not that of a history file"))
+            found.left.append((f"{file}: {info.filename}", "its name is not that of a history file"))
         elif info.flag_bits & _ENCRYPTED:
-            raise UsageError(f"{file}: {info.filename} is encrypted: {_UNPACK}")
+            found.refused.append((f"{file}: {info.filename}", f"it is encrypted: {_UNPACK}"))
         else:
-            _take(Member(file, name, info.file_size, info.filename, offset, info.CRC), members, left)
+            found.take(Member(file, name, info.file_size, info.filename, offset, info.CRC))
 
 
 def offsets_of(archive: zipfile.ZipFile, size: int, wrap: int = _WRAP) -> list[int]:
@@ -231,12 +247,12 @@ def _move(info: zipfile.ZipInfo, offset: int) -> None:
         info._end_offset = None  # noqa: SLF001
 
 
-def _refused(what: str, error: Exception) -> UsageError:
+def _refusal(what: str, error: Exception) -> str:
     if isinstance(error, OSError):
-        return UsageError(f"{what} cannot be read: {error.strerror or error}")
+        return f"{what} cannot be read: {error.strerror or error}"
     if isinstance(error, NotImplementedError | RuntimeError):
-        return UsageError(f"{what} is packed in a way that cannot be read here ({error}): {_UNPACK}")
-    return UsageError(f"{what} is damaged or incomplete ({error}): download it again, or {_UNPACK}")
+        return f"{what} is packed in a way that cannot be read here ({error}): {_UNPACK}"
+    return f"{what} is damaged or incomplete ({error}): download it again, or {_UNPACK}"
 
 
 def _last_end(content: bytes) -> int:

@@ -7,7 +7,6 @@ whole blocks, its result is checked, and a refused block is halved until the odd
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 
 from recorder.archive.schema import PRICE, PRINTED_QTY, QTY, REFUSED, TIME
 from recorder.core.evidence import LAST_US
+from recorder.history.ahead import ahead
 from recorder.kraken.history_files import OddLine, candle_of, classic_of, text_lines
 from recorder.lazy_imports import Lazy
 
@@ -138,29 +138,22 @@ OHLCVT: Final = LineFormat(
 
 
 def read_ahead(blocks: Iterable[bytes], form: LineFormat, skipped: int = 0) -> Iterator[tuple[int, Numbered]]:
-    """Yield the rows of each block, and its size in bytes; the next is read by another thread meanwhile.
+    """Yield the rows of each block, and its size in bytes; other threads inflate and read the next ones meanwhile.
 
     Blocks that end before the row ``skipped`` has come are only counted, which is a hundred times as fast.
     """
-    left, number = iter(blocks), 0
 
-    def read() -> tuple[int, Numbered] | None:
-        nonlocal number
-        block = next(left, None)
-        if block is None:
-            return None
-        if number < skipped and number + (count := count_lines(block)) <= skipped:
-            found = Numbered(form.columns().empty_table(), [], count)
-        else:
-            found = form.read(block, number)
-        number += found.lines
-        return len(block), found
+    def read() -> Iterator[tuple[int, Numbered]]:
+        number = 0
+        for block in ahead(iter(blocks)):
+            if number < skipped and number + (count := count_lines(block)) <= skipped:
+                found = Numbered(form.columns().empty_table(), [], count)
+            else:
+                found = form.read(block, number)
+            number += found.lines
+            yield len(block), found
 
-    with ThreadPoolExecutor(1, "history") as thread:
-        ahead = thread.submit(read)
-        while (found := ahead.result()) is not None:
-            ahead = thread.submit(read)
-            yield found
+    return ahead(read())
 
 
 def count_lines(lines: bytes) -> int:
@@ -169,11 +162,12 @@ def count_lines(lines: bytes) -> int:
     >>> count_lines(b"a\nb\n"), count_lines(b"a\r\n\r\nb"), count_lines(b"\na\rb\r"), count_lines(b"")
     (2, 2, 2, 0)
     """
-    ends = lines.count(b"\n")
-    usual = b"\n\n" not in lines and b"\n\r" not in lines and lines[:1] not in {b"\n", b"\r"}
-    if usual and lines.count(b"\r") in (0, ends) and lines.count(b"\r\n") == lines.count(b"\r"):
-        return ends + (not lines.endswith(b"\n") and bool(lines))
-    return sum(1 for line in lines.splitlines() if line)
+    text = np.frombuffer(lines, np.uint8)
+    ends = text == ord("\n")
+    if b"\r" in lines:
+        ends |= text == ord("\r")
+    # A line begins at a byte that ends none, at the beginning or after one that does.
+    return int(np.count_nonzero(ends[:-1] > ends[1:])) + int(len(ends) and not ends[0])
 
 
 def _within(numbers: pa.Array) -> bool:

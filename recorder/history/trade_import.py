@@ -8,9 +8,8 @@ that the next call goes on there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,6 +26,7 @@ from recorder.core.disk_limits import require
 from recorder.core.trade_ids import Span, Spans
 from recorder.disk import Room, undisturbed
 from recorder.history import columns
+from recorder.history.ahead import ahead
 from recorder.history.columns import Block
 from recorder.history.contents import Entry
 from recorder.history.members import Digest
@@ -39,8 +39,6 @@ COMMITTED_ROWS: Final = FULL_ROWS
 as many again, in some four seconds."""
 HELD_BACK: Final = 16_384
 """Rows that wait for the next ones, so that small disorder in the ids of a file ends no file of the archive."""
-
-_Item = TypeVar("_Item")
 
 
 class TradeImport:
@@ -125,6 +123,7 @@ class _Member:
         self._ids = Spans(Span(first, last) for first, last in result.ids)
         self._compared = result.compared
         self._waiting: pa.Table | None = None
+        self._repeats: list[pa.Table] = []
         self._last_id = 0
 
     def add(self, piece: _Piece) -> None:
@@ -140,7 +139,7 @@ class _Member:
         """Store all rows that were added."""
         if self._waiting is not None:
             self._take(self._waiting, 0)
-        self.append.finish()
+        self._finish()
         self.uncommitted = 0
         self.result.ids = [(span.first, span.last) for span in self._ids]
         self.result.compared = self._compared + self._stored.tally(self._pair).compared
@@ -150,14 +149,27 @@ class _Member:
         rows = in_order(rows)
         taken = max(0, rows.num_rows - held_back)
         self._waiting = rows.slice(taken) if held_back else None
-        for part in each_once(rows.slice(0, taken)):
-            if part["trade_id"][0].as_py() <= self._last_id:
-                self.append.finish()  # its rows may be among those that are not stored yet
-            found = self._room()
-            require(found.free, found.total, stopped=f"{self._pair}: stopped with {self.result.added:,} trades added")
-            self._ids.update(run.span for run in held_runs(part, self._pair))
-            self.append.add(self._stored.fresh(self._pair, part))
-            self._last_id = part["trade_id"][-1].as_py()
+        part, repeats = first_of_each_id(rows.slice(0, taken))
+        if not part.num_rows:
+            return
+        if part["trade_id"][0].as_py() <= self._last_id:
+            self.append.finish()  # its rows may be among those that are not stored yet
+        found = self._room()
+        require(found.free, found.total, stopped=f"{self._pair}: stopped with {self.result.added:,} trades added")
+        self._ids.update(run.span for run in held_runs(part, self._pair))
+        self.append.add(self._stored.fresh(self._pair, part))
+        self._last_id = part["trade_id"][-1].as_py()
+        if repeats.num_rows:
+            self._repeats.append(repeats)
+            if sum(one.num_rows for one in self._repeats) >= HELD_BACK:
+                self._finish()
+
+    def _finish(self) -> None:
+        """Store the rows that are appended, and compare those whose ids came again with them."""
+        self.append.finish()
+        if self._repeats:
+            repeats, self._repeats = in_order(pa.concat_tables(self._repeats)), []
+            self._stored.fresh(self._pair, repeats)
 
     def _added(self, ids: Spans) -> None:
         self.result.added += ids.count()
@@ -195,16 +207,7 @@ def _pieces(entry: Entry, offset: int) -> Iterator[_Piece]:
             yield _Piece(len(text), end, lines, text, block)
             lines += line_ends(text)
 
-    yield from _ahead(parsed(_ahead(entry.member.blocks())))
-
-
-def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
-    """Yield items; a thread gets the next one meanwhile."""
-    with ThreadPoolExecutor(1, "history") as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
+    yield from ahead(parsed(ahead(entry.member.blocks())))
 
 
 def in_order(rows: pa.Table) -> pa.Table:
@@ -213,10 +216,7 @@ def in_order(rows: pa.Table) -> pa.Table:
     return rows if np.all(np.diff(ids) >= 0) else rows.take(pa.array(np.argsort(ids, kind="stable")))
 
 
-def each_once(rows: pa.Table) -> Iterator[pa.Table]:
-    """Yield rows, ascending in id, in tables with each id once: usually one; more where an id comes several times."""
-    while rows.num_rows:
-        ids = rows["trade_id"].to_numpy()
-        first = np.diff(ids, prepend=ids[0] - 1) != 0
-        yield rows if first.all() else rows.filter(pa.array(first))
-        rows = rows.filter(pa.array(~first))
+def first_of_each_id(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return the first row of each id, of rows that ascend in id, and the rows whose ids came before."""
+    first = np.diff(rows["trade_id"].to_numpy(), prepend=-1) != 0
+    return (rows, rows.slice(0, 0)) if first.all() else (rows.filter(pa.array(first)), rows.filter(pa.array(~first)))

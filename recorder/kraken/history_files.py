@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from recorder.core import model
 from recorder.core.evidence import LAST_US
 from recorder.core.model import Side, Trade, check_exact
 from recorder.errors import UsageError
@@ -39,14 +40,7 @@ HEADER: Final = "price,volume,timestamp,type,miscellaneous,trade id"
 SAMPLE_LINES: Final = 20
 """Lines that are looked at to recognise a layout: one odd line, also the first, does not hide it."""
 TIMEFRAMES: Final[Mapping[int, str]] = {
-    1: "1m",
-    5: "5m",
-    15: "15m",
-    30: "30m",
-    60: "1h",
-    240: "4h",
-    720: "12h",
-    1440: "1d",
+    minutes: name for name, minutes in model.TIMEFRAMES.items() if minutes <= model.TIMEFRAMES["1d"]
 }
 """Minutes in the name of an OHLCVT file → timeframe (API.md 11.1)."""
 FIELDS: Final = 7

@@ -21,6 +21,7 @@ from recorder.core.event_kinds import EventKind
 from recorder.core.evidence import Knowledge
 from recorder.core.model import (
     CURRENCY,
+    SERVED_TIMEFRAMES,
     TIMEFRAMES,
     BookKind,
     BookRow,
@@ -50,7 +51,7 @@ from recorder.kraken.odd_rows import OddRow
 from recorder.kraken.ohlc_answers import CandleAnswer
 from recorder.kraken.quote_session import SessionEnd
 
-_TIMEFRAMES: Final = {str(minutes): timeframe for timeframe, minutes in TIMEFRAMES.items()}
+_TIMEFRAMES: Final = {str(TIMEFRAMES[name]): name for name in SERVED_TIMEFRAMES}
 _ID: Final = re.compile(r"\d{1,19}", re.ASCII)
 _HEADER_BEGINS: Final = f'{{"{event_kinds.NOTE}":"{event_kinds.HEADER}"'.encode()
 _BLANK: Final = re.compile(r"[?<]")

@@ -5,13 +5,13 @@ Does not know snapshots or frames. The macros are described in ``queries/macros/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import pyarrow as pa
 
 from recorder.lazy_imports import pc
-from recorder.query import arguments, id_runs
+from recorder.query import arguments, gap_rows, id_runs
 from recorder.query.arguments import Range
 from recorder.query.bars import CANDLE, VALUES
 from recorder.query.dataframes import WORDS, labelled
@@ -72,6 +72,19 @@ def sentence(found: Mapping[str, Sequence[Uncovered]], timeframe: str) -> str | 
         "Fetch their trades with `recorder backfill`, import the history files of that time, or pass on_gap='warn', "
         "'ignore' or 'null'"
     )
+
+
+def unbroken(
+    table: pa.Table, pairs: Sequence[str], found: Mapping[str, Sequence[Uncovered]], timeframe: str
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield each run of bars of a pair that is interrupted by none of the ``found`` ones, without these."""
+    width_us = arguments.timeframe_us(timeframe)
+    gaps = {
+        pair: [(one.first_us // width_us, one.first_us // width_us + one.bars - 1) for one in stretches]
+        for pair, stretches in found.items()
+    }
+    for pair, begin, end in gap_rows.outside(table, pairs, gaps, width_us):
+        yield pair, table.slice(begin, end - begin)
 
 
 def nulled(table: pa.Table) -> pa.Table:

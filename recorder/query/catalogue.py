@@ -19,6 +19,7 @@ from graphlib import TopologicalSorter
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from string import Template
 from typing import Any, Final
 
 from recorder.archive import schema_versions
@@ -36,7 +37,7 @@ _NO_ROWS: Final = "sources/lacking/stored"
 """Stands in for _PLAIN_ROWS for tables that an archive lacks."""
 _PLAIN_IMPORTS: Final = "sources/plain/imported"
 _NO_IMPORTS: Final = "sources/lacking/imported"
-"""Stands in for _PLAIN_IMPORTS where an archive lacks all tables of history files."""
+"""Stands in for what _PLAIN_IMPORTS creates of tables of history files that an archive lacks."""
 ABSENT: Final = "sources/snapshot/absent_spans"
 """Collects the void and disowned ids of the snapshot for ASKED_ABSENT, which reads the events at each query."""
 ASKED_ABSENT: Final = "sources/plain/absent_spans"
@@ -225,17 +226,28 @@ def _lacking(data: Path) -> tuple[Dataset, ...]:
 
 
 def _plain_texts(lacking: Sequence[Dataset]) -> Iterator[str]:
-    no_imports = all(dataset in lacking for dataset in DATASETS if dataset.imported)
     there = [dataset for dataset in WITHOUT_IDS if dataset not in lacking]
     for name in plain():
         if name == _PLAIN_ROWS:
             yield table_rows.filled(_written(name), lacking)
             if lacking:
                 yield table_rows.filled(_written(_NO_ROWS), there)
-        elif name == _PLAIN_IMPORTS and no_imports:
-            yield text(_NO_IMPORTS)
+        elif name == _PLAIN_IMPORTS and any(dataset.imported for dataset in lacking):
+            yield _imports(lacking)
         else:
             yield text(name)
+
+
+def _imports(lacking: Sequence[Dataset]) -> str:
+    """Return the macros of the tables of history files, some of which an archive lacks."""
+    tables = ", ".join(f"'{dataset.name}'" for dataset in lacking if dataset.imported)
+    there = {f"pair_{dataset.name}(" for dataset in DATASETS if dataset.imported and dataset not in lacking}
+    plainly = _statements(text(_PLAIN_IMPORTS))
+    others = _statements(Template(_written(_NO_IMPORTS)).substitute(tables=tables))
+    return "\n".join(
+        [one for one in others if there.isdisjoint(_CREATED.findall(one))]
+        + [one for one in plainly if not there.isdisjoint(_CREATED.findall(one))]
+    )
 
 
 def plain() -> tuple[str, ...]:

@@ -481,8 +481,7 @@ class Archive:
 
         With ``bulk=True`` bars for which the stored trades are not whole come from history files, if these cover them,
         each from one source, which the column ``origin`` names: ``trades``, ``bulk_trades`` or ``bulk_ohlc``, which has
-        no vwap. A gap is then a bar between others that no source covers whole. Neither "split" nor ``hashed`` can be
-        combined with it.
+        no vwap. A gap is then a bar between others that no source covers whole. ``hashed`` cannot be combined with it.
 
         >>> found = archive.candles("BTC/USD", "1m", "2025-11-10", "2025-11-11")
         >>> found[["open", "high", "low", "close", "volume", "count"]]
@@ -495,8 +494,8 @@ class Archive:
         names = self._names(pair)
         question = TradeQuery(_chosen(names), limits, on_gap, decimals, hashed)
         if bulk:
-            answer = self._reader.bulk_candles(question, timeframe)
-            return _frames([answer], how, names, on_gap, _fixed(question.pairs, (*_CANDLE_CATEGORIES, "origin")))
+            answers = self._reader.bulk_candles(question, timeframe)
+            return _frames(answers, how, names, on_gap, _fixed(question.pairs, (*_CANDLE_CATEGORIES, "origin")))
         answers = self._reader.candles(question, timeframe)
         return _frames(answers, how, names, on_gap, _fixed(question.pairs, _CANDLE_CATEGORIES))
 

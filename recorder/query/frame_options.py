@@ -58,6 +58,7 @@ class BrokenCandles(Hashed, total=False):
     """Of ``candles()`` as a list."""
 
     on_gap: Required[Split]
+    bulk: bool
 
 
 class _AnyBars(Hashed, total=False):

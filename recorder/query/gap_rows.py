@@ -91,6 +91,18 @@ def unbroken(table: pa.Table, pairs: Sequence[str], missing: Mapping[str, Sequen
             yield Stretch(pair, begin + one[0], begin + one[1])
 
 
+def outside(
+    table: pa.Table, pairs: Sequence[str], gaps: Mapping[str, Sequence[tuple[int, int]]], width_us: int
+) -> Iterator[Stretch]:
+    """Yield the stretches of bars of each pair that are in none of its ``gaps``, which are ascending bar numbers."""
+    numbers = table["time"].cast(pa.int64()).to_numpy() // width_us
+    for pair, begin, end in _of_pairs(table, pairs):
+        ends = np.array([(-1, -1), *gaps.get(pair, ())], np.int64)
+        passed = np.searchsorted(ends[1:, 0], numbers[begin:end], side="right")
+        for one in _alike(passed, numbers[begin:end] <= ends[passed, 1]):
+            yield Stretch(pair, begin + one[0], begin + one[1])
+
+
 def contiguous(table: pa.Table, pairs: Sequence[str], width_us: int) -> Iterator[Stretch]:
     """Yield the stretches of candles of each pair without a lost one between two."""
     times = table["time"].cast(pa.int64()).to_numpy()

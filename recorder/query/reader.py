@@ -453,10 +453,13 @@ class Reader:
 
         return self._rested(question, rows)
 
-    def bulk_candles(self, question: TradeQuery, timeframe: str) -> Result:
+    def bulk_candles(self, question: TradeQuery, timeframe: str) -> list[Result]:
         """Return candles with history files counted in, each from one source. Raise GapError, UsageError."""
-        if question.on_gap == "split" or question.hashed:
-            raise UsageError("bulk=True cannot be combined with on_gap='split' or hashed=True: not all bars have ids")
+        if question.hashed:
+            raise UsageError(
+                "hashed=True gives the SHA-256 of the trades that bars were built from, and candles of history files "
+                "have none: leave out hashed, or bulk"
+            )
 
         def take() -> Snapshot:
             tables = (BULK_TRADES, BULK_OHLC, INSTRUMENTS)
@@ -478,7 +481,10 @@ class Reader:
         said = bulk_candles.sentence(lacking, timeframe) if question.on_gap in {"raise", "warn"} else None
         if said is not None and question.on_gap == "raise":
             raise GapError(said)
-        return Result(found, bulk_candles.attrs(found, lacking), said)
+        if question.on_gap == "split":
+            whole = bulk_candles.unbroken(found, question.pairs, lacking, timeframe)
+            return [Result(part, bulk_candles.attrs(part, {pair: ()})) for pair, part in whole]
+        return [Result(found, bulk_candles.attrs(found, lacking), said)]
 
     def _bulk_bars(self, question: TradeQuery, pair: str, timeframe: str) -> pa.Table:
         found = bulk_candles.rows(self._engine, pair, timeframe, question.limits, exact=question.exact)

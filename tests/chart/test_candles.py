@@ -69,8 +69,8 @@ def test_buttons_are_the_timeframes_that_can_be_made_and_seen() -> None:
         return [name for name, _ in made]
 
     assert buttons("1m", 0.0001) == ["1m"]
-    assert buttons("1m", 1) == ["1m", "5m", "15m", "30m", "1h", "4h"]
-    assert buttons("4h", 3 * 365) == ["4h", "1d", "1w", "15d"]
+    assert buttons("1m", 1) == ["1m", "5m", "15m", "30m", "1h", "4h", "12h"]
+    assert buttons("4h", 3 * 365) == ["4h", "12h", "1d", "1w", "15d"]
     assert buttons("1w", 3 * 365) == ["1w"]  # fifteen days are no whole number of weeks
 
 

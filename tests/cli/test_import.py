@@ -20,6 +20,7 @@ from msgspec import structs
 from recorder.archive import load_ledger, quarantine, read_trades, verify_trades
 from recorder.archive.coverage import Coverage
 from recorder.archive.layout import Layout
+from recorder.archive.parquet import OpenFile
 from recorder.cli import import_history as module
 from recorder.cli.import_history import import_history
 from recorder.core.ledger import Ledger
@@ -320,8 +321,9 @@ def test_defects_of_content_are_found_and_of_the_zip_refused(
     assert run(path, data=data) == 1
     assert stored(data) == []
     assert run(history_files.write(tapes, tmp_path / "good")[0], data=data) == 0
-    with pytest.raises(UsageError, match="download it again"):
-        run(history_files.write(tapes, tmp_path / "bad", defects=[Defect.CUT])[0], data=data)
+    capsys.readouterr()
+    assert run(history_files.write(tapes, tmp_path / "bad", defects=[Defect.CUT])[0], data=data) == 1
+    assert "was refused: it is damaged or incomplete" in " ".join(capsys.readouterr().out.split())
     path = history_files.write(tapes, tmp_path / "bad", defects=[Defect.ALTERED, Defect.LATE_TIMES])[0]
     capsys.readouterr()
     assert run(path, data=data, as_json=True) == 1
@@ -354,6 +356,33 @@ def test_rows_that_differ_from_stored_ones_are_reported_and_not_written(
     assert result["apart"]["first"][0].startswith("9: ")
     assert 4_999_000 <= result["most_apart_us"] <= 5_001_000
     assert stored(data) == recorded(rows)
+
+
+def test_an_id_that_comes_hundreds_of_times_is_compared_with_its_first_row_in_few_steps(
+    tmp_path: Path, bitcoin: Tape, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = history_files.trades(bitcoin, Span(1, 300), Print(header=False)).decode().splitlines()
+    odd = text[4].replace(",", "1,", 1)
+    path = tmp_path / "XBTUSD.csv"
+    path.write_text("\n".join([*text[:200], *[text[4]] * 300, odd, *text[200:], *[text[250]] * 300, odd, ""]))
+    reads: list[str] = []
+    opened = OpenFile.__enter__
+
+    def counted(file: OpenFile) -> OpenFile:
+        reads.append(file.path.name)
+        return opened(file)
+
+    monkeypatch.setattr(OpenFile, "__enter__", counted)
+    for added in (300, 0):
+        reads.clear()
+        assert run(path, data=tmp_path / "data", as_json=True) == (1 if added else 0)
+        result = json.loads(capsys.readouterr().out)["members"][0]["result"]
+        if added:
+            counts = result["rows"], result["added"], result["compared"], result["differing"]["count"]
+            assert counts == (902, 300, 602, 2)
+            assert len(reads) < 50
+    assert stored(tmp_path / "data") == truth(bitcoin, Span(1, 300))
+    checked(tmp_path / "data")
 
 
 def test_imported_rows_make_no_promise_and_open_no_gap(tmp_path: Path, bitcoin: Tape) -> None:

@@ -24,7 +24,7 @@ from recorder.cli import merge as module
 from recorder.cli.merge import merge
 from recorder.clock import SystemClock
 from recorder.core.certificate import DAY_US
-from recorder.core.evidence import Certified, Void, detail, kind
+from recorder.core.evidence import Certified, Joined, Void, detail, kind
 from recorder.core.trade_ids import Span, Spans
 from recorder.errors import ArchiveInUse, DiskError, NoSuchArchive, UsageError
 from recorder.journal import segment
@@ -38,6 +38,7 @@ from tests.archive.candles import rows
 from tests.archives import START_US, candle, frame, quote, trade, trades, writing
 from tests.builders import instrument, listing_body
 from tests.end_to_end.harness import Process, archived, caught_up, config_for, environ_for, recording, until
+from tests.history import classic
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +150,9 @@ def test_all_that_the_other_holds_comes_and_the_other_stays_as_it_is(
     said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "BTC/USD 15 6 0" in said
     assert "ETH/USD 5 0 0" in said
-    came = "2 candles, 3 quotes, 1 sessions of quotes, 1 listings, what was certified of 0 days and 0 void ids added"
+    history = "0 trades of history files, 0 candles of history files"
+    came = f"2 candles, 3 quotes, 1 sessions of quotes, {history}, 1 listings"
+    came += ", what was certified of 0 days and 0 void ids added"
     assert f"{came}; other events are not merged" in said
     assert tree(theirs) == before
     assert ids(mine) == list(range(1, 26))
@@ -162,6 +165,24 @@ def test_all_that_the_other_holds_comes_and_the_other_stays_as_it_is(
     assert [pair["added"] for pair in again["pairs"]] == [0, 0]
     assert (again["candles_added"], again["listings_added"]) == (0, 0)
     assert (again["quotes_added"], again["sessions_of_quotes_added"], again["quotes_in_journal"]) == (0, 0, 0)
+
+
+def test_what_came_from_history_files_comes_with_what_was_joined(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape = classic.tape(60, 3)
+    for name, part in (("a", tape[:40]), ("b", tape[10:])):
+        classic.imported(tmp_path / name, classic.entry(tmp_path / f"in{name}" / "AB.csv", part))
+    with writing(tmp_path / "b") as theirs:
+        theirs.append(trades(5, 9))
+        joined = Joined("BTC/USD", 4, START_US)
+        theirs.noted(event(START_US, kind(joined), "BTC/USD", **detail(joined)))
+    keys = ("trades_of_history_files_added", "candles_of_history_files_added", "joined_pairs_added")
+    for dry_run, found in ((True, (20, 0, 0)), (False, (20, 0, 1)), (False, (0, 0, 0))):
+        assert run(tmp_path / "b", tmp_path / "a", dry_run=dry_run, as_json=True) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert tuple(report[key] for key in keys) == found
+    assert classic.stored(tmp_path / "a") == classic.by_day(tape)
 
 
 def test_a_dry_run_into_nothing_makes_nothing_and_a_merge_makes_an_archive(two: tuple[Path, Path]) -> None:

@@ -4,81 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from recorder.archive import verify_tables
-from recorder.archive.bulk_ohlc import BulkOhlc
-from recorder.archive.datasets import BULK_OHLC, Branch
 from recorder.archive.imported_files import Prefer
-from recorder.archive.layout import Layout
-from recorder.archive.parquet import OpenFile
-from recorder.archive.trades import TradeArchive
-from recorder.disk import Disk, Room
 from recorder.errors import UsageError
-from recorder.history.candle_import import CandleImport, CandlesResult
-from recorder.history.contents import Entry
-from recorder.history.members import Member
-from recorder.kraken import history_files as lines
-from recorder.kraken.history_files import Detected, MemberName, candle_of, member_name
-from tests.archive.rows import archive
-from tests.powercut import PowerCut, PowerLoss, Unsynced
+from tests.history.candles import HOUR_S, NEW_YEAR_S, candles, entry, imported, said, series, stored, written
+from tests.powercut import PowerCut, PowerLoss
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "real" / "ohlcvt"
-PAIR = "A/B"
-HOUR_S = 3_600
-NEW_YEAR_S = 1_577_836_800
-"""2020-01-01 UTC."""
-
-
-def entry(path: Path) -> Entry:
-    name = member_name(path.name) or MemberName("AB", 60)
-    return Entry(Member(path, name, path.stat().st_size), PAIR, False, Detected(lines.Layout.OHLCVT), 0, None)
-
-
-def written(path: Path, printed: Sequence[str]) -> Entry:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in printed))
-    return entry(path)
-
-
-def candles(first: int, last: int, volume: str = "1.6207067044300001") -> list[str]:
-    """Return the candles of hours after New Year."""
-    return [
-        f"{NEW_YEAR_S + hour * HOUR_S},1.5,2.25,0.5,{hour % 7 + 1}.0,{volume},{hour % 5 + 1}"
-        for hour in range(first, last)
-    ]
-
-
-def imported(
-    data: Path, *entries: Entry, disk: Disk | None = None, prefer: Prefer | None = None
-) -> list[CandlesResult]:
-    if not data.exists():
-        with archive(data, Unsynced()):
-            pass
-    opened = TradeArchive(Layout(data), disk or Unsynced(), staging=data / ".staging")
-    room = Room(1 << 40, 1 << 40)
-    job = CandleImport(opened, room=lambda: room, possible=(0, 1 << 60), prefer=prefer)
-    return [job.member(one, one.member.digest(), lambda _: None) for one in entries]
-
-
-def stored(data: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Return the candles of each timeframe, as lines say them; the files are sound."""
-    found: dict[str, list[tuple[object, ...]]] = {}
-    for path in Layout(data).files(Branch(BULK_OHLC, PAIR)):
-        with OpenFile(path) as file:
-            rows = file.table(columns=BULK_OHLC.columns.names).to_pylist()
-        for row in rows:
-            numbers = [row[name] for name in ("open", "high", "low", "close", "volume", "count")]
-            found.setdefault(row["timeframe"], []).append((int(row["time"].timestamp()), *numbers))
-    assert list(verify_tables.findings(Layout(data))) == []
-    return found
-
-
-def said(printed: Sequence[str]) -> list[tuple[object, ...]]:
-    return [tuple(candle_of(line)) for line in printed]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real samples are not at hand")
@@ -105,8 +40,8 @@ def test_what_is_stored_is_compared_and_kept_unless_the_new_one_is_preferred(tmp
     (result,) = imported(data, other, prefer=Prefer.NEW)
     assert (result.added, result.differing.count) == (2, 0)
     assert stored(data)["1h"] == said([*candles(-30, 30), *candles(30, 32, "7"), *candles(32, 60)])
-    series = [one for history in BulkOhlc(Layout(data), Unsynced()).years(PAIR).values() for one in history.series]
-    assert [(one.rows, one.stored) for one in series] == [(30, 30), (40, 38), (40, 22)]
+    assert [(one.rows, one.stored, one.differing) for one in series(data)] == [(30, 30, 0), (40, 38, 2), (40, 22, 0)]
+    assert [imported(data, either)[0].differing.count for either in (one, other)] == [2, 0]
 
 
 def test_rows_that_are_no_candles_are_set_aside(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,16 @@ def test_members_of_a_zip_are_read_by_their_base_names_without_unpacking(tmp_pat
     }
     assert [why for _, why in found.left] == ["it is empty", "its name is not that of a history file"]
     assert list(tmp_path.iterdir()) == [tmp_path / "q.zip"]
+
+
+def test_the_checksum_is_that_of_the_content_and_says_how_far_it_is(tmp_path: Path) -> None:
+    content = b"1,2,3\n" * 400_000
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "AB.csv").write_bytes(content)
+    for member in find([zipped(tmp_path / "q.zip", {"AB.csv": content}), tmp_path / "in"]).members:
+        done: list[int] = []
+        assert member.digest(done.append) == (zlib.crc32(content), hashlib.sha256(content).hexdigest())
+        assert (sum(done), len(done)) == (len(content), 3)
 
 
 def test_folders_are_searched_and_a_path_named_twice_counts_once(tmp_path: Path) -> None:
@@ -116,15 +128,18 @@ def test_offsets_that_wrapped_are_followed(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_zip_that_cannot_be_followed_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "finder.zip").write_bytes(wrapped({f"A{number}.csv": b"1,2\n" * 999 for number in range(9)}, 4096))
-    with pytest.raises(UsageError, match=r"Finder.*import the folder"):
-        find([tmp_path / "finder.zip"])
+    ((_, why),) = find([tmp_path / "finder.zip"]).refused
+    assert "Finder" in why
+    assert "import the folder" in why
 
 
 def test_damage_and_foreign_packing_are_refused_with_what_to_do(tmp_path: Path) -> None:
     whole = zipped(tmp_path / "q.zip", {"A.csv": bytes(range(65, 91)) * 999}).read_bytes()
     (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UsageError, match="download it again"):
-        find([tmp_path / "cut.zip"])
+    zipped(tmp_path / "sound.zip")
+    found = find([tmp_path / "cut.zip", tmp_path / "sound.zip"])
+    assert [(name, "download it again" in why) for name, why in found.refused] == [(str(tmp_path / "cut.zip"), True)]
+    assert len(found.members) == 3, "a ZIP that is damaged costs only itself"
     flipped = bytearray(whole)
     flipped[60] ^= 0xFF
     (tmp_path / "flipped.zip").write_bytes(flipped)
@@ -139,8 +154,21 @@ def test_damage_and_foreign_packing_are_refused_with_what_to_do(tmp_path: Path) 
         one.head()
     struct.pack_into("<H", directory, directory.rfind(b"PK\x01\x02") + 8, 1)
     (tmp_path / "secret.zip").write_bytes(directory)
-    with pytest.raises(UsageError, match="encrypted"):
-        find([tmp_path / "secret.zip"])
+    ((name, why),) = find([tmp_path / "secret.zip"]).refused
+    assert name.endswith("secret.zip: A.csv")
+    assert why.startswith("it is encrypted: unpack it")
+
+
+def test_entries_of_one_name_are_different_members(tmp_path: Path) -> None:
+    content = [b"1,2,3\n" * 5, b"4,5,6\n" * 5, b"7\n"]
+    with zipfile.ZipFile(tmp_path / "q.zip", "w") as archive:
+        archive.writestr("A.csv", content[0])
+        for data in content[1:]:
+            with pytest.warns(UserWarning, match="Duplicate"):
+                archive.writestr("A.csv", data)
+    found = find([tmp_path / "q.zip"]).members
+    assert [b"".join(one.blocks()) for one in found] == content
+    assert [one.digest().crc32 for one in found] == [zlib.crc32(data) for data in content]
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:

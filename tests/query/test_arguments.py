@@ -57,7 +57,7 @@ def test_a_reversed_range_is_refused_and_an_empty_one_is_not() -> None:
 
 
 def test_what_does_not_exist_is_refused_with_what_does() -> None:
-    with pytest.raises(UsageError, match="no timeframe '60m': use one of 1m, 5m, 15m, 30m, 1h, 4h, 1d, 1w, 15d"):
+    with pytest.raises(UsageError, match="no timeframe '60m': use one of 1m, 5m, 15m, 30m, 1h, 4h, 12h, 1d, 1w, 15d"):
         arguments.timeframe("60m")
     with pytest.raises(UsageError, match="no to 'excel': use one of pandas, arrow, polars"):
         arguments.output("excel")

@@ -19,6 +19,7 @@ from recorder.archive.trades import TradeArchive
 from recorder.core.model import TIMEFRAMES, Trade
 from recorder.disk import Room
 from recorder.errors import GapError, StorageError, UsageError
+from recorder.history.bulk_import import BulkImport
 from recorder.history.candle_import import CandleImport
 from recorder.history.classic_import import ClassicImport
 from recorder.history.contents import Entry
@@ -108,11 +109,11 @@ def build(folder: Path, members: Sequence[tuple[str, str]]) -> Path:
             ]
         )
     archive = TradeArchive(Layout(data), Unsynced(), staging=data / ".staging")
-    how: dict[str, Any] = {"room": lambda: Room(1 << 40, 1 << 40), "possible": (0, 1 << 60)}
+    bulk = BulkImport(archive, lambda: Room(1 << 40, 1 << 40), (0, 1 << 60))
     for name, text in members:
         layout = Lines.OHLCVT if "_" in name else Lines.CLASSIC
         one = entry(folder / name, text, layout)
-        importer = CandleImport(archive, **how) if layout is Lines.OHLCVT else ClassicImport(archive, **how)
+        importer = (CandleImport if layout is Lines.OHLCVT else ClassicImport)(bulk)
         importer.member(one, one.member.digest(), lambda _: None)
     return data
 
@@ -144,7 +145,7 @@ def whole(origin: str, begin_s: int, end_s: int, width_s: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("timeframe", ["30m", "1h", "1d", "1w"])
+@pytest.mark.parametrize("timeframe", ["30m", "1h", "12h", "1d", "1w"])
 def test_each_bar_is_of_the_best_source_that_is_whole(archive: recorder.Archive, timeframe: str) -> None:
     width_s = TIMEFRAMES[timeframe] * 60
     truth = bars(TAPE, width_s)
@@ -198,14 +199,18 @@ def test_bars_between_others_that_no_source_covers_are_a_gap(tmp_path: Path, arc
         ends = int(text.splitlines()[-1].partition(",")[0]) // 3_600 + 1
         assert frame.attrs["missing"] == {PAIR: TAPE[RECORDED - 1].second // 3_600 + 1 - ends}
         assert opened.candles(PAIR, "1h", stop="2020-03-29", bulk=True).attrs["missing"] == {PAIR: 0}
+        before, after = opened.candles(PAIR, "1h", bulk=True, on_gap="split")
+        outside = (frame["time"] <= before["time"].iloc[-1]) | (frame["time"] >= after["time"].iloc[0])
+        assert list(frame["time"][outside]) == [*before["time"], *after["time"]]
+        assert before["time"].iloc[-1].timestamp() == (ends - 1) * 3_600
+        assert after["time"].iloc[0].timestamp() == (TAPE[RECORDED - 1].second // 3_600 + 1) * 3_600
+        assert (before.attrs["missing"], before.attrs["origins"]["bulk_ohlc"]) == ({PAIR: 0}, len(before))
     table = archive.candles(PAIR, "1h", bulk=True, to="arrow")
     assert set(table["origin"].to_pylist()) == {"trades", "bulk_trades", "bulk_ohlc"}
     nulled = archive.candles(PAIR, "1h", bulk=True, on_gap="null", to="arrow").to_pylist()
     assert all((row["close"] is None) != row["complete"] for row in nulled)
-    refusals: list[dict[str, Any]] = [{"on_gap": "split"}, {"hashed": True}]
-    for refused in refusals:
-        with pytest.raises(UsageError, match="cannot be combined"):
-            archive.candles(PAIR, "1h", bulk=True, **refused)
+    with pytest.raises(UsageError, match="candles of history files have none: leave out hashed, or bulk"):
+        archive.candles(PAIR, "1h", bulk=True, hashed=True)
 
 
 def test_a_frame_says_how_many_bars_are_from_where(archive: recorder.Archive) -> None:
@@ -216,6 +221,26 @@ def test_a_frame_says_how_many_bars_are_from_where(archive: recorder.Archive) ->
     assert list(frame["origin"].cat.categories) == ["trades", "bulk_trades", "bulk_ohlc"]
     empty = archive.candles(PAIR, "1h", "2019-01-01", "2019-01-02", bulk=True)
     assert dict(empty.dtypes) == dict(frame.dtypes)
+
+
+@pytest.mark.parametrize("lacking", ["bulk_trades", "bulk_ohlc"])
+def test_a_script_over_an_archive_that_lacks_one_of_the_tables_answers_from_the_other(
+    lacking: str, data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / lacking)
+    other = {"bulk_trades": "bulk_ohlc", "bulk_ohlc": "bulk_trades"}[lacking]
+    with duckdb.connect() as client:
+        client.execute(catalogue.script(tmp_path / "data"))
+        assert client.execute(f"SELECT count(*) FROM {lacking}").fetchone() == (0,)
+        origins = client.execute(f"SELECT DISTINCT origin FROM candles('{PAIR}', '1h', bulk := true) ORDER BY ALL")
+        assert origins.fetchall() == [(other,), ("trades",)]
+        proofs = {"bulk_ohlc": "published", "bulk_trades": "imported"}
+        for text in ("coverage", f"coverage WHERE pair = '{PAIR}'", f"pair_coverage('{PAIR}')"):
+            found = {proof for (proof,) in client.execute(f"SELECT DISTINCT proof FROM {text}").fetchall()}
+            assert found == {"ids", proofs[other]}
+        for text in ("bulk_days", "certificates", f"bulk_audit('{PAIR}', '1h')"):
+            client.execute(f"SELECT count(*) FROM {text}").fetchall()
 
 
 def test_what_differs_is_classified(tmp_path: Path) -> None:
@@ -291,7 +316,7 @@ def test_a_retained_snapshot_ends_with_an_import_and_says_so(tmp_path: Path) -> 
         text = printed(60, 40, 90)
         again = entry(tmp_path / "more_60.csv", text, Lines.OHLCVT)
         archive = TradeArchive(Layout(data), Unsynced(), staging=data / ".staging")
-        importer = CandleImport(archive, room=lambda: Room(1 << 40, 1 << 40), possible=(0, 1 << 60))
+        importer = CandleImport(BulkImport(archive, lambda: Room(1 << 40, 1 << 40), (0, 1 << 60)))
         importer.member(again, again.member.digest(), lambda _: None)
         with pytest.raises(StorageError, match=r"imported into .* after this snapshot.*refresh"):
             opened.candles(PAIR, "1h", stop="2020-03-27T18:00:00Z", bulk=True)

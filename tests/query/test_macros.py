@@ -293,7 +293,7 @@ def test_a_timeframe_that_does_not_exist_is_an_error_that_names_those_that_do(
     archive: Written, ask: Ask, timeframe: str | None
 ) -> None:
     archive.append([trade(1)])
-    with pytest.raises(duckdb.InvalidInputException, match="use one of 1m 5m 15m 30m 1h 4h 1d 1w 15d"):
+    with pytest.raises(duckdb.InvalidInputException, match="use one of 1m 5m 15m 30m 1h 4h 12h 1d 1w 15d"):
         ask("FROM candles('BTC/USD', ?)", timeframe)
 
 

@@ -1,13 +1,18 @@
--- Which rows are in the tables of history files? None: an earlier release recorded this archive, and left no folders for
--- them.
+-- Which rows are in these tables of history files: $tables? None: an earlier release recorded this archive, and left no
+-- folders for them.
 --
--- In the script of `recorder views`, in place of the macros that read their files, which would fail without any. Footers
+-- In the script of `recorder views`, in place of the macros of these tables, whose files DuckDB would not find. Footers
 -- are read of the one file that every archive has, and which lists no history.
 
-CREATE OR REPLACE MACRO imported_files(name) AS
-    getvariable('recorder_data') || '/trades/pair=__none__/year=1970/schema.parquet';
+CREATE OR REPLACE MACRO imported_files(name) AS CASE
+    WHEN name IN ($tables) THEN getvariable('recorder_data') || '/trades/pair=__none__/year=1970/schema.parquet'
+    ELSE getvariable('recorder_data') || '/' || name || '/*/*/*.parquet'
+END;
 
-CREATE OR REPLACE MACRO pair_imported_files(name, pair) AS imported_files(name);
+CREATE OR REPLACE MACRO pair_imported_files(name, pair) AS CASE
+    WHEN name IN ($tables) THEN imported_files(name)
+    ELSE replace(pair_files(pair), '/trades/pair=', '/' || name || '/pair=')
+END;
 
 CREATE OR REPLACE MACRO pair_bulk_trades(pair) AS TABLE
 SELECT t.time, t.row, t.price, t.qty, t.member

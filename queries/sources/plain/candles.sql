@@ -2,7 +2,7 @@
 --
 -- candles(pair, timeframe, start, stop, bulk)
 --   pair       the v2 symbol, 'BTC/USD'
---   timeframe  one of 1m 5m 15m 30m 1h 4h 1d 1w 15d
+--   timeframe  one of 1m 5m 15m 30m 1h 4h 12h 1d 1w 15d
 --   start      the first bar is the first that begins at or after start; NULL or left out: open end
 --   stop       the last bar is the last that begins before stop; NULL or left out: open end
 --   bulk       true: bars for which the stored trades are not whole come from history files where these have them, and
