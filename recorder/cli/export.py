@@ -20,6 +20,7 @@ from recorder.archive.layout import Layout
 from recorder.archive.parquet import exported
 from recorder.cli import output, times
 from recorder.cli.export_for_tool import TOOLS, export_for_tool, target
+from recorder.cli.gap_advice import for_the_command_line
 from recorder.cli.in_journal import LiveOption, reporting_waiting_trades
 from recorder.cli.interrupts import interruptible, on_interrupt
 from recorder.cli.output import Format
@@ -28,7 +29,7 @@ from recorder.cli.stored_pairs import stored_pairs
 from recorder.cli.times import FromOption
 from recorder.errors import GapError, UsageError
 from recorder.exports.request import Kind, Request
-from recorder.query import arguments, id_runs
+from recorder.query import arguments
 from recorder.query.arguments import OnGap
 from recorder.query.connect import Archive, connect
 
@@ -99,8 +100,7 @@ def export(
             raise UsageError(f"--format is for a single file: the files for {tool} have a format of their own")
         timeframes = tuple(dict.fromkeys(arguments.timeframe(name) for name in timeframe or ["1m"]))
         request = Request((), from_, stop, on_gap, timeframes, tuple(what or ()))
-        with _for_options():
-            export_for_tool(target(tool, python), pairs, request, to_file, data, live=live)
+        export_for_tool(target(tool, python), pairs, request, to_file, data, live=live)
         return
     if what or timeframe or python:
         raise UsageError(f"--what, --timeframe and --python are for a tool: give --to one of {', '.join(TOOLS)}")
@@ -171,28 +171,12 @@ def _pieces(archive: Archive, pair: str, start: str | None, stop: str | None, *,
     try:
         return archive.batches(pair, start, stop, rows=BATCH, to="arrow", decimals=True, check=True)
     except GapError as error:
-        sentence = _for_the_command_line(str(error))
+        sentence = for_the_command_line(str(error))
         if on_gap == "raise":
             raise GapError(sentence) from None
         if on_gap == "warn":
             echo(f"recorder: {sentence}", err=True)
         return archive.batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=True, check=True)
-
-
-@contextmanager
-def _for_options() -> Iterator[None]:
-    """Let a GapError name the option in place of the argument."""
-    try:
-        yield
-    except GapError as error:
-        raise GapError(_for_the_command_line(str(error))) from None
-
-
-def _for_the_command_line(sentence: str) -> str:
-    """Return the message of a GapError with the option in place of the argument."""
-    for advice in (id_runs.SHOWN_GAP, id_runs.ON_GAP):
-        sentence = sentence.replace(advice, "give --on-gap warn or ignore")
-    return sentence
 
 
 @contextmanager

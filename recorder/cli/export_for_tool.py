@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from recorder.archive.layout import Layout
+from recorder.cli.gap_advice import naming_the_option
 from recorder.cli.in_journal import reporting_waiting_trades
 from recorder.cli.interrupts import interruptible, on_interrupt
 from recorder.cli.output import check_folder
-from recorder.cli.screen import Screen, echo, echo_warnings
+from recorder.cli.screen import Screen, echo
 from recorder.cli.stored_pairs import stored_pairs
 from recorder.errors import UsageError
 from recorder.exports.export import ROUNDED, SIDECAR, Exported, export
@@ -60,7 +61,7 @@ def export_for_tool(
     with (
         on_interrupt(lambda: f"{folder} was not written: call it again, and it begins anew"),
         reporting_waiting_trades(data, live=live),
-        echo_warnings(),
+        naming_the_option(),
         connect(data, live=live, frozen=True) as archive,
         interruptible(archive),
     ):

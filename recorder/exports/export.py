@@ -75,7 +75,7 @@ def _sidecar(target: Target, request: Request, series: Sequence[Series], folder:
         "series": [
             {"pair": one.pair, "kind": str(one.kind)}
             | ({"timeframe": one.timeframe} if one.timeframe else {})
-            | {"rows": one.rows, **one.facts}
+            | {"rows": one.rows, "complete": one.is_complete, **one.facts}
             for one in series
         ],
         "files": [

@@ -137,16 +137,18 @@ def times(rows: pa.Table) -> list[list[int]]:
 
 
 def write(catalog: ParquetDataCatalog, series: Series, batches: Iterator[pa.Table]) -> None:
-    """Write a series, one file for each batch. Rows of one moment go into one file, since times of files part them."""
+    """Write a series, one file for each batch. Rows of one moment go into one file: no two may share a time."""
     waiting: Objects = []
     for batch in batches:
-        waiting += series.convert(batch)
+        found = list(series.convert(batch))
+        first = found[0].ts_init if found else None
         kept = len(waiting)
-        while kept and waiting[kept - 1].ts_init == waiting[-1].ts_init:
+        while kept and waiting[kept - 1].ts_init == first:
             kept -= 1
-        if kept:
+        if found and kept:
             catalog.write_data(waiting[:kept])
             waiting = waiting[kept:]
+        waiting += found
     if waiting:
         catalog.write_data(waiting)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from recorder.errors import UsageError
 from recorder.query.arguments import OnGap
@@ -13,6 +13,12 @@ from recorder.query.arguments import OnGap
 if TYPE_CHECKING:
     from recorder.exports.folder import NewFolder
     from recorder.exports.rows import Rows
+
+
+LACKING: Final = frozenset(
+    ("missing", "begins", "unknown", "outside", "not_recorded", "missing_messages", "incomplete_candles")
+)
+"""Facts of a series of which rows are missing."""
 
 
 class Kind(enum.StrEnum):
@@ -52,6 +58,11 @@ class Series:
     rows: int
     timeframe: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the archive is known to have all rows of the range."""
+        return not LACKING & self.facts.keys()
 
 
 class Target(Protocol):

@@ -221,7 +221,7 @@ class Rows:
         shown = [[moment_text(start), moment_text(stop)] for start, stop in found if start < stop]
         missing = sum(one["missing"] for one in sessions)
         facts: dict[str, Any] = {"not_recorded": shown} if shown else {}
-        return facts | ({"missing_messages_of_its_sessions": missing} if missing else {})
+        return facts | ({"missing_messages": missing} if missing else {})
 
     def ahead_us(self, pair: str) -> int:
         """Return by how much trades and books were received before they were made, at most, by the two clocks."""

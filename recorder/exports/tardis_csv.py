@@ -121,7 +121,7 @@ class _Days:
         starts = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)] if len(days) else []
         for start, stop in pairwise(starts):
             self._client.register("rows", rows.slice(start, stop - start))
-            texts: pa.Table = self._client.execute(self._text, {"pair": self._pair}).to_arrow_table()
+            texts: pa.Table = self._client.sql(self._text, params={"pair": self._pair}).to_arrow_table()
             self._client.unregister("rows")
             self._of(datetime.fromtimestamp(int(local_us[start]) // 1_000_000, UTC).date(), texts.schema).write_table(
                 texts
