@@ -217,7 +217,7 @@ def main() -> int:
                 "nautilus": of_nautilus(archive),
                 "hftbacktest": of_hftbacktest(archive),
             }
-            converted = sorted(row[:3] + [row[3] + _shifted(row[3])] + row[4:] for row in events(archive, 0))
+            converted = sorted([*row[:3], row[3] + _shifted(row[3]), *row[4:]] for row in events(archive, 0))
         for tool, expected in right.items():
             if python(tool) is None:
                 print(f"{tool:<12} not installed")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from hftbacktest import BacktestAsset, HashMapMarketDepthBacktest
 from hftbacktest.data import validate_event_order
 from hftbacktest.data.utils import tardis
@@ -22,7 +23,7 @@ KIND, LOCAL, EXCHANGE, BUY = 0xFF, 1 << 30, 1 << 31, 1 << 29
 CLEAR = 3
 
 
-def seen(data: Any, flag: int) -> list[list[Any]]:
+def seen(data: npt.NDArray[Any], flag: int) -> list[list[Any]]:
     """Return the events that the exchange or the listener sees, in its order, without those that clear the book."""
     rows = data[(data["ev"] & flag != 0) & (data["ev"] & KIND != CLEAR)]
     kinds, buys = (rows["ev"] & KIND).tolist(), (rows["ev"] & BUY != 0).tolist()

@@ -28,6 +28,7 @@ from recorder.cli.screen import Screen, echo
 from recorder.cli.stored_pairs import stored_pairs
 from recorder.cli.times import FromOption
 from recorder.errors import GapError, UsageError
+from recorder.exports.folder import check_outside
 from recorder.exports.request import Kind, Request
 from recorder.query import arguments
 from recorder.query.arguments import OnGap
@@ -137,6 +138,8 @@ def _to_file(
     if chosen.format not in _FORMATS:
         raise UsageError(f"export writes {', '.join(_FORMATS)}, not {chosen.format}; `recorder sql` does the others")
     limits = arguments.time_range(*ends)
+    if chosen.path is not None:
+        check_outside(chosen.path, data)
     with (
         on_interrupt(lambda: _kept(chosen)),
         reporting_waiting_trades(data, live=live),

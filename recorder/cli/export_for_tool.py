@@ -31,7 +31,7 @@ _NOTES: Final = {
     "rows_without_receive_time": "rows without a receive time count as received when made",
     "receive_times_raised": "receive times raised to that of the row before",
     "receive_times_shifted_us": "µs added to all receive times: the host's clock was behind",
-    "incomplete_candles": "incomplete candles",
+    "incomplete_candles": "not complete",
     "missing": "trades missing",
     "left_out": "rows that the tool cannot hold left out",
 }
@@ -57,6 +57,8 @@ def export_for_tool(
     chosen: Target, names: Sequence[str], request: Request, folder: Path, data: Path, *, live: bool
 ) -> None:
     """Export the pairs of these names and patterns, and print what was written."""
+    if folder == Path("-"):
+        raise UsageError(f"{chosen.name} needs a folder for its files: name a new one with -o")
     check_folder(folder)
     with (
         on_interrupt(lambda: f"{folder} was not written: call it again, and it begins anew"),

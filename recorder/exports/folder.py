@@ -70,8 +70,7 @@ class NewFolder:
         self.aside = self.path.with_name(f"{self.path.name}{ASIDE}")
         self.files: dict[str, FileFacts] = {}
         self._disk = disk
-        if self.path.resolve().is_relative_to(archive.resolve()):
-            raise UsageError(f"{path} lies in the archive {archive}, where only its own files may be: write elsewhere")
+        check_outside(path, archive)
         if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
             raise UsageError(f"{path} is there already, and is not overwritten: move it away, or choose another name")
         if self.aside.exists():
@@ -112,6 +111,12 @@ class NewFolder:
         self._disk.sync_dir(self.aside)
         self._disk.rename(self.aside, self.path)
         self._disk.sync_dir(self.path.parent)
+
+
+def check_outside(path: Path, archive: Path) -> None:
+    """Raise UsageError if ``path`` lies in the folder of the archive."""
+    if path.resolve().is_relative_to(archive.resolve()):
+        raise UsageError(f"{path} lies in the archive {archive}, where only its own files may be: write elsewhere")
 
 
 def _facts(path: Path) -> FileFacts:

@@ -44,6 +44,7 @@ class Freqtrade:
     layout = "data folder of Feather files, as freqtrade 2026.9 reads it"
     kinds = (Kind.CANDLES, Kind.TRADES)
     is_exact = False
+    needs_book = False
 
     def check(self, request: Request) -> None:
         """Raise UsageError for pairs whose files would have the same name."""

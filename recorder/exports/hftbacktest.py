@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recorder.errors import UsageError
 from recorder.exports.folder import HashedFile, NewFolder
 from recorder.exports.local_times import UNKNOWN, LocalTimes
 from recorder.exports.request import Kind, Request, Series, file_names
@@ -53,6 +52,7 @@ class Hftbacktest:
     layout = "npz files of events, as hftbacktest 2.4.4 reads them"
     kinds = (Kind.TRADES, Kind.BOOK)
     is_exact = False
+    needs_book = True
 
     def check(self, request: Request) -> None:
         """Raise UsageError for pairs whose files would have the same name."""
@@ -61,12 +61,6 @@ class Hftbacktest:
     def write(self, rows: Rows, folder: NewFolder) -> Iterator[Series]:
         """Write a file for each pair and day."""
         names = file_names(rows.pairs, "/", "")
-        for pair in rows.pairs:
-            if Kind.BOOK not in rows.kinds or not rows.has(pair, Kind.BOOK):
-                raise UsageError(
-                    f"hftbacktest needs the book of {pair}, and none is recorded or wanted: add the pair to "
-                    "books.pairs of the configuration, and export what is recorded from then on"
-                )
         shift_us = max(0, *(rows.ahead_us(pair) for pair in rows.pairs))
         for pair in rows.pairs:
             yield from _pair(rows, folder, pair, names[pair], shift_us)

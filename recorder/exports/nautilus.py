@@ -64,6 +64,7 @@ class Nautilus:
     name = "nautilus"
     kinds = (Kind.CANDLES, Kind.TRADES, Kind.QUOTES, Kind.BOOK)
     is_exact = True
+    needs_book = False
 
     def __init__(self, python: Path = Path(sys.executable)) -> None:
         self._python = python

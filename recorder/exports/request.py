@@ -84,6 +84,10 @@ class Target(Protocol):
     def is_exact(self) -> bool:
         """Whether prices and quantities stay decimals; otherwise they are rounded to the nearest doubles."""
 
+    @property
+    def needs_book(self) -> bool:
+        """Whether trades are of no use before the book of their pair begins."""
+
     def check(self, request: Request) -> None:
         """Raise UsageError, before anything is read, for what this tool does not take."""
 

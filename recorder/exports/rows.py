@@ -22,6 +22,7 @@ from recorder.exports.local_times import UNKNOWN, Times
 from recorder.exports.request import Kind, Request
 from recorder.lazy_imports import pc
 from recorder.query import arguments
+from recorder.query.arguments import Instant
 from recorder.query.connect import Archive
 from recorder.query.dataframes import METADATA
 from recorder.query.id_runs import ON_GAP
@@ -106,11 +107,13 @@ class BookBatch:
 class Rows:
     """Reads the rows of a request. Raises GapError before the first batch of a series, if rows of it are missing."""
 
-    def __init__(self, archive: Archive, request: Request, kinds: Sequence[Kind]) -> None:
+    def __init__(self, archive: Archive, request: Request, kinds: Sequence[Kind], *, from_book: bool = False) -> None:
+        """Read these kinds; ``from_book`` leaves out trades before the book of their pair begins."""
         self.request = request
         self.kinds = kinds
         self._archive = archive
         self._limits = arguments.time_range(request.start, request.stop)
+        self._from_book = from_book
         self._recorded: dict[Kind, set[str]] = {}
 
     @property
@@ -142,7 +145,7 @@ class Rows:
         on_gap = self.request.on_gap
         match kind:
             case Kind.TRADES:
-                self._archive.batches(pair, self.request.start, self.request.stop, on_gap=on_gap, check=True)
+                self._archive.batches(pair, self._start(pair), self.request.stop, on_gap=on_gap, check=True)
             case Kind.CANDLES:
                 for timeframe in self.request.timeframes:
                     limits = self._limits.in_bars(timeframe)
@@ -165,7 +168,7 @@ class Rows:
 
     def trades(self, pair: str, *, exact: bool) -> Iterator[pa.Table]:
         """Yield trades in ascending id, with the columns of :meth:`Archive.trades`."""
-        start, stop = self.request.start, self.request.stop
+        start, stop = self._start(pair), self.request.stop
         return self._archive.batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=exact)
 
     def quotes(self, pair: str, *, exact: bool) -> Iterator[pa.Table]:
@@ -225,7 +228,8 @@ class Rows:
 
     def ahead_us(self, pair: str) -> int:
         """Return by how much trades and books were received before they were made, at most, by the two clocks."""
-        return int(self._sql(_AHEAD, pair=pair, **self._ends()).column(0)[0].as_py() or 0)
+        begins = arguments.moment("start", self._start(pair))
+        return int(self._sql(_AHEAD, pair=pair, **self._ends() | {"start": begins}).column(0)[0].as_py() or 0)
 
     def digits(self, pair: str, table: str, columns: Sequence[str]) -> int:
         """Return the number of digits after the point that the values in these columns of a table need."""
@@ -236,6 +240,18 @@ class Rows:
         """Return the listings of a pair, newest first: base, quote, digits, tick size and minima."""
         found: list[dict[str, Any]] = self._sql(_LISTED, pair=pair, exact=True).to_pylist()
         return found
+
+    def _start(self, pair: str) -> Instant:
+        """Return from when trades of a pair are read. Raise UsageError if that is with its book, and there is none."""
+        if not self._from_book:
+            return self.request.start
+        if not self.has(pair, Kind.BOOK):
+            raise UsageError(
+                f"this tool needs the book of {pair}, and none is recorded, or chosen: add the pair to books.pairs of the "
+                "configuration, and export what is recorded from then on"
+            )
+        begins_us = min(one["start_us"] for one in self._sql(_BOOK_SESSIONS, pair=pair).to_pylist())
+        return _moment(max(begins_us, self._limits.start_us or begins_us))
 
     def _refuted(self, pair: str) -> set[tuple[int, int]]:
         found = self._sql(_BOOK_SESSIONS, pair=pair).to_pylist()
@@ -299,6 +315,5 @@ def _moment(us: int | None) -> datetime | None:
 
 def nothing(request: Request) -> UsageError:
     """Return the error of a request that finds no row."""
-    return UsageError(
-        f"there is nothing of {', '.join(request.pairs[:_SHOWN])} in this range: `recorder gaps` tells what is"
-    )
+    named = ", ".join(request.pairs[:_SHOWN])
+    return UsageError(f"the archive has no rows of {named} in this range: `recorder look` shows what it has")

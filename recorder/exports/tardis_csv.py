@@ -57,6 +57,7 @@ class TardisCsv:
     layout = "CSV files of Tardis, as hftbacktest 2.4.4 converts them"
     kinds = (Kind.TRADES, Kind.QUOTES, Kind.BOOK)
     is_exact = True
+    needs_book = False
 
     def check(self, request: Request) -> None:
         """Raise UsageError for pairs whose files would have the same name."""
