@@ -138,14 +138,14 @@ def _to_file(
     if chosen.format not in _FORMATS:
         raise UsageError(f"export writes {', '.join(_FORMATS)}, not {chosen.format}; `recorder sql` does the others")
     limits = arguments.time_range(*ends)
-    if chosen.path is not None:
-        check_outside(chosen.path, data)
     with (
         on_interrupt(lambda: _kept(chosen)),
         reporting_waiting_trades(data, live=live),
         connect(data, live=live, frozen=True) as archive,
         interruptible(archive),
     ):
+        if chosen.path is not None:
+            check_outside(chosen.path, data)
         (pair,) = stored_pairs([name], archive.pairs(), Layout(data))
         pieces = _pieces(archive, pair, *ends, on_gap=on_gap)
         none = archive.sql(_NONE, to="arrow", decimals=True)

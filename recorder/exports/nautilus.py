@@ -7,6 +7,7 @@ its end), ``ts_init`` when the row was received; it never falls.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import IO, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from recorder.errors import CheckFailed, UsageError
+from recorder.errors import CheckFailed, DiskError, UsageError
 from recorder.exports.folder import NewFolder
 from recorder.exports.local_times import UNKNOWN, LocalTimes
 from recorder.exports.request import Kind, Request, Series, file_names
@@ -54,8 +55,6 @@ _DIGITS: Final = {
 """The table from which rows of a kind come, and its columns of prices and quantities."""
 _BATCH: Final = 50_000
 """Rows in a message to the writer: as objects of nautilus some 50 MB."""
-_SAID: Final = 2_000
-"""Characters of the writer's last words in a message."""
 
 
 class Nautilus:
@@ -93,29 +92,38 @@ class Nautilus:
         with tempfile.TemporaryFile() as said:
             command = [str(self._python), "-P", str(_WRITER), str(folder.aside)]
             with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said) as writer:  # noqa: S603
-                assert writer.stdin is not None
                 assert writer.stdout is not None
-                found: list[Series] = []
-                try:
-                    for pair in rows.pairs:
-                        found += _pair(rows, pair, writer.stdin)
-                    writer.stdin.close()
-                    answer = writer.stdout.read()
-                except BrokenPipeError:
-                    answer = b""
-                except BaseException:
-                    writer.kill()
-                    raise
-            if writer.returncode or not answer:
+                found = _sent(rows, writer)
+                answer = writer.stdout.read()
+            if writer.returncode:
                 said.seek(0)
-                last = said.read()[-_SAID:].decode(errors="replace").strip()
-                raise CheckFailed(f"nautilus_trader did not write the catalog: {last}")
+                lines = said.read().decode(errors="replace").strip().splitlines() or ["it was killed"]
+                failed = DiskError if writer.returncode == DiskError.exit_code else CheckFailed
+                raise failed(f"nautilus_trader did not write the catalog: {lines[-1]}")
         left_out = json.loads(answer.splitlines()[-1])["left_out"]
         for one in found:
             count = left_out.get(f"{one.pair} {one.kind}")
             yield Series(
                 one.pair, one.kind, one.rows, one.timeframe, {**one.facts, **({"left_out": count} if count else {})}
             )
+
+
+def _sent(rows: Rows, writer: subprocess.Popen[bytes]) -> list[Series]:
+    """Send all series to the writer. If it ends before that, its exit code and its last words tell why."""
+    assert writer.stdin is not None
+    found: list[Series] = []
+    try:
+        for pair in rows.pairs:
+            found += _pair(rows, pair, writer.stdin)
+    except BrokenPipeError:
+        pass
+    except BaseException:
+        writer.kill()
+        raise
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            writer.stdin.close()
+    return found
 
 
 def _pair(rows: Rows, pair: str, pipe: IO[bytes]) -> Iterator[Series]:

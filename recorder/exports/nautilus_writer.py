@@ -26,6 +26,8 @@ from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
 Objects = list[Any]
 VENUE: Final = "KRAKEN"
+DISK: Final = 4
+"""The exit code if the operating system refused a write."""
 
 
 class Series:
@@ -167,4 +169,8 @@ def main(folder: str) -> None:
     print(json.dumps({"release": __version__, "left_out": left_out}))  # noqa: T201 -- this is its answer
 
 
-main(sys.argv[1])
+try:
+    main(sys.argv[1])
+except OSError as error:
+    print(error, file=sys.stderr)  # noqa: T201 -- its last words
+    sys.exit(DISK)

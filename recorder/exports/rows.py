@@ -122,7 +122,7 @@ class Rows:
         return self.request.pairs
 
     def has(self, pair: str, kind: Kind) -> bool:
-        """Return whether to export this kind of a pair. Raise UsageError if it was named, and is not recorded."""
+        """Return whether to export this kind of a pair. Raise UsageError if it was named, and no pair has it."""
         if kind not in self.kinds:
             return False
         if kind not in _RECORDED:
@@ -130,7 +130,7 @@ class Rows:
         if kind not in self._recorded:
             self._recorded[kind] = set(self._archive.sql(_RECORDED[kind], to="arrow").column(0).to_pylist())
         held = self._recorded[kind]
-        if pair not in held and kind in self.request.kinds:
+        if kind in self.request.kinds and held.isdisjoint(self.pairs):
             arguments.pair(pair, held, of=kind)
         return pair in held
 
@@ -247,8 +247,8 @@ class Rows:
             return self.request.start
         if not self.has(pair, Kind.BOOK):
             raise UsageError(
-                f"this tool needs the book of {pair}, and none is recorded, or chosen: add the pair to books.pairs of the "
-                "configuration, and export what is recorded from then on"
+                f"this tool needs the book of {pair}, and none is recorded, or chosen: add the pair to books.pairs of "
+                "the configuration, and export what is recorded from then on"
             )
         begins_us = min(one["start_us"] for one in self._sql(_BOOK_SESSIONS, pair=pair).to_pylist())
         return _moment(max(begins_us, self._limits.start_us or begins_us))
