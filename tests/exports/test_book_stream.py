@@ -48,9 +48,9 @@ def test_a_replay_gets_a_whole_book_first_and_after_each_gap(seed: int) -> None:
     while at < len(messages):
         size = random.randint(1, 30)
         rows = [one for one in messages[at : at + size] for _ in range(one[1] % 3 + 1)]
-        session, message, days = (np.array([row[n] for row in rows], np.int64) for n in (0, 1, 3))
-        whole = np.array([row[2] for row in rows], bool)
-        kept, replaces = stream.choose(session, message, whole, days * DAY_US)
+        sessions, numbers, days = (np.array([row[n] for row in rows], np.int64) for n in (0, 1, 3))
+        wholes = np.array([row[2] for row in rows], bool)
+        kept, replaces = stream.choose(sessions, numbers, wholes, days * DAY_US)
         told = ["replaces" if new else "kept" if there else "out" for there, new in zip(kept, replaces, strict=True)]
         found += dict(zip([row[:2] for row in rows], told, strict=True)).values()
         at += size
