@@ -180,9 +180,10 @@ class Rows:
         """Yield candles by time, with the columns of :meth:`Archive.candles`; bars without trades have no row."""
         first_us, last_us = (column[0].as_py() for column in self._sql(_ENDS, pair=pair).columns)
         width_us = arguments.timeframe_us(timeframe)
-        start_us = first_us if self._limits.start_us is None else max(first_us, self._limits.start_us)
-        at_us = -(-start_us // width_us) * width_us if self._limits.start_us else start_us // width_us * width_us
-        stop_us = last_us + 1 if self._limits.stop_us is None else min(last_us + 1, self._limits.stop_us)
+        limits = self._limits.in_bars(timeframe)
+        at_us = first_us // width_us * width_us
+        at_us = at_us if limits.start_us is None else max(at_us, limits.start_us)
+        stop_us = last_us + 1 if limits.stop_us is None else min(last_us + 1, limits.stop_us)
         while at_us < stop_us:
             until_us = min(at_us + BATCH * width_us, stop_us)
             ends = (_moment(at_us), _moment(until_us))

@@ -1,4 +1,7 @@
-"""The layouts, written from one small archive; ``make engines`` loads the same files with the tools themselves."""
+"""The layouts, written from one small archive, and docs/exports.md, run on it.
+
+``make engines`` loads the same files with the tools themselves.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,23 @@ import csv
 import gzip
 import hashlib
 import json
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import feather
+from typer.testing import CliRunner
 
+from recorder.cli import app
 from recorder.errors import DiskError, GapError, UsageError
 from recorder.exports import rows as reading
 from recorder.exports.export import SIDECAR, export
@@ -27,7 +35,11 @@ from recorder.exports.nautilus import Nautilus
 from recorder.exports.request import Kind, Request, Target, file_names
 from recorder.exports.tardis_csv import TardisCsv
 from recorder.query.connect import Archive, connect
+from tests.end_to_end.harness import REPOSITORY
 from tests.exports.sample import BEHIND_US, HOLE, LATENCY_US, MIDNIGHT, MIDNIGHT_US, PAIRS, build
+
+DOCUMENT: Final = (REPOSITORY / "docs" / "exports.md").read_text()
+NAMES: Final = re.compile(r"`((?:BTC_?USD|kraken_)[^`]+\.(?:feather|npz|csv\.gz))`")
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +77,14 @@ def test_freqtrade_gets_feather_files_with_doubles_and_the_sidecar_says_so(
     archive: Archive, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "BATCH", 100)
-    told = written(archive, data, Freqtrade(), tmp_path / "f", timeframes=("1m", "1h"))
-    names = [f"{pair}-{what}.feather" for pair in ("BTC_USD", "ETH_EUR") for what in ("1h", "1m", "trades")]
+    early = (MIDNIGHT - timedelta(hours=1)).isoformat()
+    told = written(archive, data, Freqtrade(), tmp_path / "f", timeframes=("1m", "5m"), start=early)
+    names = [f"{pair}-{what}.feather" for pair in ("BTC_USD", "ETH_EUR") for what in ("1m", "5m", "trades")]
     assert sorted(path.name for path in (tmp_path / "f").iterdir()) == [*names, SIDECAR]
     candles = feather.read_table(tmp_path / "f" / "BTC_USD-1m.feather")
     assert candles.schema.field("date").type == pa.timestamp("ms", "UTC")
     built = archive.candles("BTC/USD", "1m", on_gap="ignore")
+    assert candles["date"][0].as_py() == MIDNIGHT - timedelta(minutes=2), "the bar of the first trade"
     assert candles["close"].to_pylist() == built["close"].tolist()
     assert candles["volume"].to_pylist() == built["volume"].tolist()
     trades = feather.read_table(tmp_path / "f" / "BTC_USD-trades.feather")
@@ -189,6 +203,28 @@ def test_a_folder_that_is_there_or_being_written_is_left_as_it_is(archive: Archi
     with pytest.raises(UsageError, match="one that died did; remove it"):
         written(archive, data, Freqtrade(), tmp_path / "x")
     assert (tmp_path / "x.part").exists()
+
+
+def test_each_command_of_the_document_writes_files_of_the_names_that_it_gives(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    block = re.search(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert block is not None
+    files: set[str] = set()
+    for line in block[1].splitlines():
+        given = [*shlex.split(line)[1:], "--on-gap", "ignore", "--data", str(data)]
+        if "nautilus" in given:
+            result = CliRunner().invoke(app, given)
+            assert "cannot be run" in str(result.exception), "its package is not here"
+            continue
+        result = CliRunner().invoke(app, given, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        told = json.loads((tmp_path / given[given.index("-o") + 1] / SIDECAR).read_text())
+        files |= {file["name"] for file in told["files"]}
+    named = set(NAMES.findall(DOCUMENT))
+    assert len(named) == 4
+    assert named <= files
 
 
 def test_a_failure_in_the_middle_leaves_nothing(
