@@ -91,7 +91,7 @@ class Nautilus:
         """Write all series through one process."""
         with tempfile.TemporaryFile() as said:
             command = [str(self._python), "-P", str(_WRITER), str(folder.aside)]
-            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said) as writer:  # noqa: S603
+            with _begun(command, said) as writer:
                 assert writer.stdout is not None
                 found = _sent(rows, writer)
                 answer = writer.stdout.read()
@@ -100,12 +100,18 @@ class Nautilus:
                 lines = said.read().decode(errors="replace").strip().splitlines() or ["it was killed"]
                 failed = DiskError if writer.returncode == DiskError.exit_code else CheckFailed
                 raise failed(f"nautilus_trader did not write the catalog: {lines[-1]}")
-        left_out = json.loads(answer.splitlines()[-1])["left_out"]
+        left_out = json.loads(answer)["left_out"]
         for one in found:
             count = left_out.get(f"{one.pair} {one.kind}")
             yield Series(
                 one.pair, one.kind, one.rows, one.timeframe, {**one.facts, **({"left_out": count} if count else {})}
             )
+
+
+def _begun(command: list[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Begin the writer, in a session of its own: Ctrl-C reaches it through us."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, start_new_session=True)  # noqa: S603
 
 
 def _sent(rows: Rows, writer: subprocess.Popen[bytes]) -> list[Series]:

@@ -61,8 +61,8 @@ class Series:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the archive is known to have all rows of the range."""
-        return not LACKING & self.facts.keys()
+        """Whether there are rows, and the archive is known to have all of the range."""
+        return self.rows > 0 and not LACKING & self.facts.keys()
 
 
 class Target(Protocol):
