@@ -26,8 +26,6 @@ class BookStream:
     """
 
     refuted: Collection[tuple[int, int]] = ()
-    gaps: int = 0
-    """How often messages were left out because the state before them was not known."""
     _last: tuple[int, int] = (-1, -1)
     _is_known: bool = False
     _whole_day: int = -1
@@ -62,7 +60,6 @@ class BookStream:
         whole_day = np.maximum.accumulate(np.concatenate(([self._whole_day], np.where(begins, day, -1))))[:-1]
         replaces = begins & (~known_before | (day > whole_day) | (message == 0))
         kept = known & (replaces | ~whole)
-        self.gaps += int((~known & np.concatenate(([self._is_known or self._last == (-1, -1)], known[:-1]))).sum())
         self._last = int(session[-1]), int(message[-1])
         self._is_known = bool(known[-1])
         self._whole_day = max(int(whole_day[-1]), int(day[-1]) if begins[-1] else -1)

@@ -10,12 +10,17 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from recorder.archive.datasets import BOOK, Branch
+from recorder.archive.layout import Layout, listed, period_of
+from recorder.core.certificate import utc_day
+from recorder.disk import undisturbed
 from recorder.errors import GapError, UsageError
 from recorder.exports.book_stream import BookStream
 from recorder.exports.local_times import UNKNOWN, Times
@@ -25,6 +30,7 @@ from recorder.query import arguments
 from recorder.query.arguments import Instant
 from recorder.query.connect import Archive
 from recorder.query.dataframes import METADATA
+from recorder.query.file_digests import Digests
 from recorder.query.id_runs import ON_GAP
 from recorder.query.id_runs import text as moment_text
 from recorder.query.recorded_quotes import SessionRows, windows
@@ -107,11 +113,14 @@ class BookBatch:
 class Rows:
     """Reads the rows of a request. Raises GapError before the first batch of a series, if rows of it are missing."""
 
-    def __init__(self, archive: Archive, request: Request, kinds: Sequence[Kind], *, from_book: bool = False) -> None:
-        """Read these kinds; ``from_book`` leaves out trades before the book of their pair begins."""
+    def __init__(
+        self, archive: Archive, data: Path, request: Request, kinds: Sequence[Kind], *, from_book: bool = False
+    ) -> None:
+        """Read these kinds of rows of the archive at ``data``; with ``from_book``, trades from their book's beginning on."""
         self.request = request
         self.kinds = kinds
-        self._archive = archive
+        self._archive, self._data = archive, data
+        self._digests = Digests()
         self._limits = arguments.time_range(request.start, request.stop)
         self._from_book = from_book
         self._recorded: dict[Kind, set[str]] = {}
@@ -154,17 +163,22 @@ class Rows:
             case Kind.QUOTES:
                 self._archive.quote_batches(pair, self.request.start, self.request.stop, on_gap=on_gap, check=True)
             case Kind.BOOK:
-                said = self.book_facts(pair).get("not_recorded")
-                if said and on_gap != "ignore":
-                    shown = "; ".join(f"{start} to {stop}" for start, stop in said[:_SHOWN])
-                    more = f"; and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
-                    sentence = (
-                        f"not all of the book of {pair} was recorded in this range, and nobody can fetch it: none from "
-                        f"{shown}{more}. book_sessions tells when there is some: ask for such a range, or {ON_GAP}"
-                    )
-                    if on_gap == "raise":
-                        raise GapError(sentence)
-                    warnings.warn(sentence, stacklevel=2)
+                undisturbed(lambda: self._compare_book(pair), f"the files of {pair}")
+                said = _book_sentence(pair, self.book_facts(pair))
+                if said is not None and on_gap == "raise":
+                    raise GapError(said)
+                if said is not None and on_gap == "warn":
+                    warnings.warn(said, stacklevel=2)
+
+    def _compare_book(self, pair: str) -> None:
+        """Compare the files of the dates of the range with the digests in their names, as of trades and quotes."""
+        layout, start_us, stop_us = Layout(self._data), self._limits.start_us, self._limits.stop_us
+        for leaf in layout.leaves(Branch(BOOK, pair)):
+            date = period_of(leaf) or ""
+            if (start_us is None or date >= str(utc_day(start_us))) and (
+                stop_us is None or date <= str(utc_day(stop_us))
+            ):
+                self._digests.check(str(leaf / name) for name in listed(leaf))
 
     def trades(self, pair: str, *, exact: bool) -> Iterator[pa.Table]:
         """Yield trades in ascending id, with the columns of :meth:`Archive.trades`."""
@@ -213,16 +227,20 @@ class Rows:
                 yield BookBatch(found.filter(pa.array(kept)), replaces[kept])
 
     def book_facts(self, pair: str) -> dict[str, Any]:
-        """Return the stretches of the range of which no book is recorded, for a sidecar."""
-        sessions = self._sql(_BOOK_SESSIONS, pair=pair).to_pylist()
-        found: list[tuple[int, int]] = []
+        """Return for a sidecar the stretches of the range of which no book is recorded, and how many messages lack."""
         start_us, stop_us = self._limits.start_us, self._limits.stop_us
+        sessions = [
+            one
+            for one in self._sql(_BOOK_SESSIONS, pair=pair).to_pylist()
+            if (start_us is None or one["stop_us"] >= start_us) and (stop_us is None or one["start_us"] < stop_us)
+        ]
+        found: list[tuple[int, int]] = []
         reached_us = start_us
         for one in sessions:
             if reached_us is not None and one["start_us"] > reached_us:
-                found.append((reached_us, one["start_us"] if stop_us is None else min(one["start_us"], stop_us)))
+                found.append((reached_us, one["start_us"]))
             reached_us = one["stop_us"] if reached_us is None else max(reached_us, one["stop_us"])
-        shown = [[moment_text(start), moment_text(stop)] for start, stop in found if start < stop]
+        shown = [[moment_text(start), moment_text(stop)] for start, stop in found]
         missing = sum(one["missing"] for one in sessions)
         facts: dict[str, Any] = {"not_recorded": shown} if shown else {}
         return facts | ({"missing_messages": missing} if missing else {})
@@ -312,6 +330,22 @@ def micros(rows: pa.Table, column: str) -> Times:
 
 def _moment(us: int | None) -> datetime | None:
     return None if us is None else _EPOCH + timedelta(microseconds=us)
+
+
+def _book_sentence(pair: str, facts: Mapping[str, Any]) -> str | None:
+    """Return a message about what is missing of a book, None if there is nothing to report."""
+    said = []
+    if stretches := facts.get("not_recorded", ()):
+        shown = "; ".join(f"{start} to {stop}" for start, stop in stretches[:_SHOWN])
+        said.append(f"none from {shown}" + (f"; and {len(stretches) - _SHOWN} more" * (len(stretches) > _SHOWN)))
+    if missing := facts.get("missing_messages"):
+        said.append(f"{missing} messages of its sessions are missing")
+    if not said:
+        return None
+    return (
+        f"not all of the book of {pair} was recorded in this range, and nobody can fetch it: {', '.join(said)}. "
+        f"book_sessions tells when there is some: ask for such a range, or {ON_GAP}"
+    )
 
 
 def nothing(request: Request) -> UsageError:

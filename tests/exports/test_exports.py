@@ -26,7 +26,7 @@ from pyarrow import feather
 from typer.testing import CliRunner
 
 from recorder.cli import app
-from recorder.errors import DiskError, GapError, UsageError
+from recorder.errors import DiskError, GapError, UnsoundFile, UsageError
 from recorder.exports import rows as reading
 from recorder.exports.export import SIDECAR, export
 from recorder.exports.freqtrade import Freqtrade
@@ -173,6 +173,16 @@ def test_a_hole_ends_an_export_before_it_begins_unless_told_otherwise(
         start="2025-11-10T23:59:00Z",
     )  # fmt: skip
     assert series(whole, "BTC/USD", "book")["complete"]
+
+
+def test_a_damaged_book_is_not_exported(tmp_path: Path) -> None:
+    build(tmp_path / "data", 20)
+    (path,) = (tmp_path / "data" / "book").glob("pair=BTC*/date=2025-11-10/*.parquet")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with connect(tmp_path / "data", frozen=True) as archive, pytest.raises(UnsoundFile, match="SHA-256"):
+        written(archive, tmp_path / "data", TardisCsv(), tmp_path / "x", kinds=(Kind.BOOK,))
 
 
 def test_what_cannot_be_exported_is_refused_in_one_sentence(archive: Archive, data: Path, tmp_path: Path) -> None:
