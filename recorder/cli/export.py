@@ -1,8 +1,11 @@
-"""``recorder export``: the trades of one pair and range as one file for other tools, exact, in constant memory."""
+"""``recorder export``: the trades of one pair and range as one file, exact, in constant memory.
+
+With ``--to TOOL`` rows of many pairs as that tool's own files: :mod:`recorder.cli.export_for_tool`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
@@ -15,15 +18,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import exported
-from recorder.cli import output
+from recorder.cli import output, times
+from recorder.cli.export_for_tool import TOOLS, export_for_tool, target
+from recorder.cli.gap_advice import for_the_command_line
 from recorder.cli.in_journal import LiveOption, reporting_waiting_trades
 from recorder.cli.interrupts import interruptible, on_interrupt
 from recorder.cli.output import Format
 from recorder.cli.screen import Screen, echo
 from recorder.cli.stored_pairs import stored_pairs
-from recorder.cli.times import FromOption, ToOption
+from recorder.cli.times import FromOption
 from recorder.errors import GapError, UsageError
-from recorder.query import arguments, id_runs
+from recorder.exports.folder import check_outside
+from recorder.exports.request import Kind, Request
+from recorder.query import arguments
 from recorder.query.arguments import OnGap
 from recorder.query.connect import Archive, connect
 
@@ -44,43 +51,106 @@ SELECT * REPLACE (
 
 
 def export(
-    pair: Annotated[str, typer.Argument(help="The pair, BTC/USD.")],
+    pairs: Annotated[
+        list[str], typer.Argument(help="The pair, BTC/USD; with --to TOOL several, and patterns as '*/USD'.")
+    ],
     *,
     to_file: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="The new file to write; - is standard output.")
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="The new file, or with --to TOOL folder; - is standard output."
+        ),
     ],
     from_: FromOption = None,
-    to: ToOption = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TIME|TOOL",
+            help=f"The end, not included; or the tool to write for: {', '.join(TOOLS)}; or both, if given twice.",
+        ),
+    ] = None,
     format_: Annotated[
         Format | None,
         typer.Option("--format", metavar="FORMAT", help="parquet, csv or arrow; what FILE ends with, if left out."),
     ] = None,
+    what: Annotated[
+        list[Kind] | None,
+        typer.Option(help="What a tool gets; may be given again. All that it takes and is recorded, if left out."),
+    ] = None,
+    timeframe: Annotated[
+        list[str] | None, typer.Option(help="Of its candles, 1m if left out; may be given again.")
+    ] = None,
+    python: Annotated[Path | None, typer.Option(help="For nautilus: the Python that has nautilus_trader.")] = None,
     on_gap: Annotated[
-        OnGap, typer.Option(help="If trades of the range are missing: stop, say so and go on, or go on.")
+        OnGap, typer.Option(help="If rows of the range are missing: stop, say so and go on, or go on.")
     ] = "raise",
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
     live: LiveOption = False,
 ) -> None:
     """Write the trades of a pair to one Parquet, CSV or Arrow file, in ascending id and with all digits.
 
+    With --to TOOL write candles, trades, quotes and books of many pairs as the tool's own files into a new folder.
+
     Everything comes from one snapshot of the archive. A file is never overwritten, and gets its name only when
     complete.
     """
-    chosen = output.chosen(format_, to_file)
+    tool, stop = _parted(to or [])
+    arguments.time_range(from_, stop)
+    if tool is not None:
+        if format_ is not None:
+            raise UsageError(f"--format is for a single file: the files for {tool} have a format of their own")
+        timeframes = tuple(dict.fromkeys(arguments.timeframe(name) for name in timeframe or ["1m"]))
+        request = Request((), from_, stop, on_gap, timeframes, tuple(what or ()))
+        export_for_tool(target(tool, python), pairs, request, to_file, data, live=live)
+        return
+    if what or timeframe or python:
+        raise UsageError(f"--what, --timeframe and --python are for a tool: give --to one of {', '.join(TOOLS)}")
+    if len(pairs) != 1:
+        raise UsageError(
+            f"a file has the trades of one pair: export them one by one, or for a tool: {', '.join(TOOLS)}"
+        )
+    _to_file(pairs[0], output.chosen(format_, to_file), (from_, stop), on_gap, data, live=live)
+
+
+def _parted(given: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the tool and the end of the range that --to names. Raise UsageError for two of a kind."""
+    tools = [name for name in given if name in TOOLS]
+    ends = [one for one in given if one not in TOOLS]
+    if len(tools) > 1 or len(ends) > 1:
+        raise UsageError(f"--to takes one time and one of {', '.join(TOOLS)}, not {' and '.join(given)}")
+    try:
+        arguments.time_range(None, stop := times.given(ends[0] if ends else None))
+    except UsageError as error:
+        raise UsageError(f"{error}; or one of {', '.join(TOOLS)}") from None
+    return (tools[0] if tools else None), stop
+
+
+def _to_file(
+    name: str,
+    chosen: output.Output,
+    ends: tuple[str | None, str | None],
+    on_gap: OnGap,
+    data: Path,
+    *,
+    live: bool,
+) -> None:
+    """Write the trades of a pair to one file."""
     if chosen.format not in _FORMATS:
         raise UsageError(f"export writes {', '.join(_FORMATS)}, not {chosen.format}; `recorder sql` does the others")
-    limits = arguments.time_range(from_, to)
+    limits = arguments.time_range(*ends)
     with (
         on_interrupt(lambda: _kept(chosen)),
         reporting_waiting_trades(data, live=live),
         connect(data, live=live, frozen=True) as archive,
         interruptible(archive),
     ):
-        (pair,) = stored_pairs([pair], archive.pairs(), Layout(data))
-        pieces = _pieces(archive, pair, from_, to, on_gap=on_gap)
+        if chosen.path is not None:
+            check_outside(chosen.path, data)
+        (pair,) = stored_pairs([name], archive.pairs(), Layout(data))
+        pieces = _pieces(archive, pair, *ends, on_gap=on_gap)
         none = archive.sql(_NONE, to="arrow", decimals=True)
-        ends: dict[str, Any] = {"start": limits.start_us, "stop": limits.stop_us}
-        count = archive.sql(_COUNT, to="arrow", pair=pair, **ends).column(0)[0].as_py()
+        params: dict[str, Any] = {"pair": pair, "start": limits.start_us, "stop": limits.stop_us}
+        count = archive.sql(_COUNT, to="arrow", **params).column(0)[0].as_py()
         with (
             _progress(pair, count) as advance,
             output.opened(chosen) as file,
@@ -104,19 +174,12 @@ def _pieces(archive: Archive, pair: str, start: str | None, stop: str | None, *,
     try:
         return archive.batches(pair, start, stop, rows=BATCH, to="arrow", decimals=True, check=True)
     except GapError as error:
-        sentence = _for_the_command_line(str(error))
+        sentence = for_the_command_line(str(error))
         if on_gap == "raise":
             raise GapError(sentence) from None
         if on_gap == "warn":
             echo(f"recorder: {sentence}", err=True)
         return archive.batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=True, check=True)
-
-
-def _for_the_command_line(sentence: str) -> str:
-    """Return the message of a GapError with the option in place of the argument."""
-    for advice in (id_runs.SHOWN_GAP, id_runs.ON_GAP):
-        sentence = sentence.replace(advice, "give --on-gap warn or ignore")
-    return sentence
 
 
 @contextmanager

@@ -149,3 +149,49 @@ def test_mistakes_are_sentences(archive: Written, tmp_path: Path) -> None:
         CliRunner().invoke(
             app, ["BTC/USD", "-o", str(tmp_path / "x.csv"), "--data", str(tmp_path)], catch_exceptions=False
         )
+
+
+def test_a_tool_gets_a_folder_for_names_and_patterns_and_what_was_written_is_printed(
+    archive: Written, tmp_path: Path
+) -> None:
+    for pair in ("BTC/USD", "ETH/USD", "ETH/EUR"):
+        archive.append([*trades(1, 5, pair=pair), *trades(8, 9, pair=pair)])
+    folder = tmp_path / "out"
+    given = ["btc-usd", "eth/*", "-o", str(folder), "--data", str(archive.data), "--to", "freqtrade"]
+
+    def invoke(*more: str) -> Result:
+        return CliRunner().invoke(app, [*given, *more], catch_exceptions=False)
+
+    with pytest.raises(GapError, match=r"or give --on-gap warn or ignore$"):
+        invoke()
+    stop = (START + timedelta(seconds=9)).isoformat()
+    result = invoke("--on-gap", "warn", "--to", stop)
+    assert result.stderr.count("ids 6 to 7") == 3, "of each pair once, though both trades and candles lack them"
+    assert "pass on_gap" not in result.stderr
+    assert f"{folder}: 6 files for freqtrade, described in recorder-export.json\n" in result.stderr
+    assert (
+        "  BTC/USD: 1 candle of 1m, 6 trades\n    candles: 1 not complete\n    trades: 2 trades missing\n"
+        in result.stderr
+    )
+    assert result.stderr.endswith("prices and quantities are rounded to the nearest doubles\n")
+    for options, sentence in {
+        ("--to", "nautilus"): "one time and one of freqtrade, nautilus, hftbacktest, tardis-csv, not freqtrade and",
+        ("--format", "csv"): "--format is for a single file",
+        ("--python", "python3"): "--python is for nautilus",
+        ("XRP/*",): r"the pattern 'XRP/\*' matches none of the 3 pairs",
+        ("-o", "-"): "freqtrade needs a folder",
+    }.items():
+        with pytest.raises(UsageError, match=sentence):
+            invoke(*options)
+
+
+def test_a_file_is_of_one_pair_and_lies_outside_the_archive(archive: Written, tmp_path: Path) -> None:
+    archive.append(trades(1, 5))
+    with pytest.raises(UsageError, match="lies in the archive"):
+        run(archive, archive.data / "trades" / "x.csv")
+    with pytest.raises(UsageError, match="a file has the trades of one pair"):
+        run(archive, tmp_path / "x.csv", "ETH/USD")
+    with pytest.raises(UsageError, match="are for a tool: give --to one of freqtrade"):
+        run(archive, tmp_path / "x.csv", "--what", "trades")
+    with pytest.raises(UsageError, match=r"is no time; .* or one of freqtrade"):
+        run(archive, tmp_path / "x.csv", "--to", "freqtrad")

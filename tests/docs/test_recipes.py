@@ -25,10 +25,16 @@ BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED: Final = re.compile(r"(?:#|--) (\S+\.(?:yml|yaml|sql))\n")
 INSTALL: Final = re.compile(r"`pip install ([^`]+)`")
 NOT_RUN: Final = "*not run*"
-ENVIRONMENTS: Final = {"DuckDB's command line and UI": "cli", "Ibis": "ibis", "SQLAlchemy": "sqlalchemy", "dbt": "dbt"}
+ENVIRONMENTS: Final = {
+    "DuckDB's command line and UI": "cli",
+    "Ibis": "ibis",
+    "SQLAlchemy": "sqlalchemy",
+    "dbt": "dbt",
+    "backtrader": "backtrader",
+}
 """The sections that need packages of others, and the environment with them: ``make recipes`` installs all."""
 DATABASE: Final = "A database file for any tool"
-OURS: Final = ("polars", "pandas", "pyarrow, and engines that read its datasets")
+OURS: Final = ("polars", "pandas", "pyarrow, and engines that read its datasets", "LEAN")
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,9 @@ def test_digests_of_rows_are_never_of_changed_bytes(written: Written, changed: P
 
 def test_what_is_exported_is_what_was_written(written: Written, changed: Path, tmp_path: Path) -> None:
     with pytest.raises(CorruptFile, match=f"{changed} is damaged: the SHA-256"):
-        export(PAIR, to_file=tmp_path / "a.parquet", data=written.data)
+        export([PAIR], to_file=tmp_path / "a.parquet", data=written.data)
     assert not (tmp_path / "a.parquet").exists()
-    export(OTHER, to_file=tmp_path / "b.parquet", data=written.data)
+    export([OTHER], to_file=tmp_path / "b.parquet", data=written.data)
     assert (tmp_path / "b.parquet").exists()
 
 
