@@ -15,7 +15,7 @@ import typer
 from recorder import app, disk
 from recorder.archive import read_trades, stored_evidence
 from recorder.archive.coverage import Coverage
-from recorder.archive.datasets import MARKET_JOURNAL
+from recorder.archive.datasets import BOOKS_JOURNAL, MARKET_JOURNAL
 from recorder.archive.day_contents import held_days
 from recorder.archive.event_rows import event
 from recorder.archive.layout import Layout
@@ -29,13 +29,13 @@ from recorder.core.trade_ids import Span
 from recorder.errors import ArchiveInUse, DiskError, NoSuchArchive, UsageError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.kraken import records
+from recorder.kraken import book_lines, records
 from recorder.ops import process_setup
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.archive.candles import rows
-from tests.archives import START_US, candle, frame, quote, trade, trades, writing
+from tests.archives import START_US, book_row, candle, frame, quote, trade, trades, writing
 from tests.builders import instrument, listing_body
 from tests.end_to_end.harness import Process, archived, caught_up, config_for, environ_for, recording, until
 
@@ -71,6 +71,7 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
         theirs.published([candle(1), candle(2)])
         theirs.listed("ETH/USD", 2)
         theirs.quoted([quote(START_US, message, START_US + message) for message in range(3)])
+        theirs.booked([book_row(START_US, message, START_US + message) for message in range(3)])
         theirs.journalled(trades(24, 25))
         theirs.journalled(trades(20, 24))
     return tmp_path / "a", tmp_path / "b"
@@ -124,8 +125,8 @@ def test_all_that_the_other_holds_comes_and_the_other_stays_as_it_is(
     said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "BTC/USD 15 6 0" in said
     assert "ETH/USD 5 0 0" in said
-    came = "2 candles, 3 quotes, 1 sessions of quotes, 1 listings and what was certified of 0 days added"
-    assert f"{came}; other events are not merged" in said
+    came = "2 candles, 3 quotes, 1 sessions of quotes, 3 rows of books, 1 sessions of books, 1 listings"
+    assert f"{came} and what was certified of 0 days added; other events are not merged" in said
     assert tree(theirs) == before
     assert ids(mine) == list(range(1, 26))
     assert ids(mine, "ETH/USD") == list(range(1, 6))
@@ -137,6 +138,8 @@ def test_all_that_the_other_holds_comes_and_the_other_stays_as_it_is(
     assert [pair["added"] for pair in again["pairs"]] == [0, 0]
     assert (again["candles_added"], again["listings_added"]) == (0, 0)
     assert (again["quotes_added"], again["sessions_of_quotes_added"], again["quotes_in_journal"]) == (0, 0, 0)
+    assert (again["rows_of_books_added"], again["sessions_of_books_added"]) == (0, 0)
+    assert again["messages_of_books_in_journal"] == 0
 
 
 def test_a_dry_run_into_nothing_makes_nothing_and_a_merge_makes_an_archive(two: tuple[Path, Path]) -> None:
@@ -169,7 +172,7 @@ def test_what_they_disagree_on_is_listed_and_exits_1(
     assert content["listed"][0] == {"pair": "BTC/USD", "trade_id": 20, "field": "price", "ours": "7", "theirs": "100"}
 
 
-def test_candles_and_quotes_that_wait_in_the_other_journal_are_said_and_those_in_our_own_do_not_come(
+def test_what_waits_in_the_other_journal_is_said_and_what_is_in_our_own_does_not_come(
     two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine, theirs = two
@@ -180,6 +183,11 @@ def test_candles_and_quotes_that_wait_in_the_other_journal_are_said_and_those_in
         said_so = b'{"channel":"ticker","type":"update","data":[%b]}' % top
         journal.append([segment.encode(START_US * 1000, source, said_so) for source in sources])
         journal.close()
+        journal = Journal(data, disk.Disk(), staging=data, now_ns=1, journal=BOOKS_JOURNAL)
+        change = b'{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[],"asks":[],"checksum":1}]}'
+        places = [f"{book_lines.named('BTC/USD', START_US)}{message}" for message in journalled]
+        journal.append([segment.encode(START_US * 1000, records.book_source(1, one), change) for one in places])
+        journal.close()
     with writing(theirs) as archive:
         archive.journal.append([segment.encode(1, "rest:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD", b"{}")])
         listing = listing_body([instrument("SOL/USD")])
@@ -189,7 +197,9 @@ def test_candles_and_quotes_that_wait_in_the_other_journal_are_said_and_those_in
     said = capsys.readouterr().out
     assert "1 answers with candles wait in" in said
     assert "4 quotes wait in" in said
-    assert "1 quotes, 1 sessions of quotes, " in said, "our own drain brings the others"
+    assert "4 messages of books wait in" in said
+    came = "1 quotes, 1 sessions of quotes, 1 rows of books, 1 sessions of books, "
+    assert came in said, "our own drain brings the others"
     assert "2 listings and what was certified of" in said, "one waits in the journal too"
     assert {row["pair"] for row in rows(mine, "instruments")} == {"BTC/USD", "ETH/USD", "SOL/USD"}
 
