@@ -29,6 +29,7 @@ from recorder.sandbox.book_feed import BookFeed
 from recorder.sandbox.fault_injection.book_faults import NAMES
 from recorder.sandbox.fault_injection.injected_faults import InjectedFaults
 from recorder.sandbox.market import Market
+from tests.archives import START, START_US, book_row, writing
 from tests.book_journal import encoded
 from tests.clocks import ManualClock
 from tests.ingest.drained_archive import drain
@@ -300,3 +301,25 @@ def test_a_live_connection_answers_the_same(market: tuple[Path, Simulation]) -> 
     with connect(folder) as opened:
         found = opened.sql("SELECT side, level FROM book_at('BTC/USD', $at, depth := 2)", at=moment, to="arrow")
         assert found.to_pylist() == [{"side": side, "level": level} for side in ("bid", "ask") for level in (1, 2)]
+
+
+def test_of_two_recorders_that_were_merged_the_one_is_shown_whose_book_is_verified(tmp_path: Path) -> None:
+    """One records all the time, with a checkpoint in its second segment; the other began later, and ends soon."""
+    one, other, second_us = START_US, START_US + 20_000_000, 1_000_000
+    with writing(tmp_path) as archive:
+        archive.booked([book_row(one, 0, one), book_row(one, 1, one + second_us, "101.0")])
+        archive.booked(
+            [
+                book_row(one, 2, one + 5 * second_us, "99.0", kind="checkpoint"),
+                *(book_row(one, number, one + number * 10 * second_us, "98.0", str(number)) for number in range(3, 7)),
+            ]
+        )
+        messages = [book_row(other, number, other + number * second_us, "97.0", str(number + 1)) for number in range(3)]
+        archive.booked(messages, ended={("BTC/USD", other): other + 4 * second_us})
+    expected = {12: (one, True), 21.5: (other, True), 23: (one, True), 45: (one, True), 61: (other, False)}
+    query = "SELECT any_value(session), bool_and(verified) FROM book_at($pair, $at)"
+    with duckdb.connect() as sql:
+        sql.execute(catalogue.script(tmp_path))
+        for second, found in expected.items():
+            at = START + timedelta(seconds=second)
+            assert sql.execute(query, {"pair": "BTC/USD", "at": at}).fetchall() == [found], second
