@@ -110,6 +110,22 @@ def test_a_date_is_merged_to_one_file_once_it_is_over(tables: SegmentTables) -> 
     assert written(tables, 20, [row(START_US + 19, 19)]) == 0, "the merged file still names what may come again"
 
 
+def test_the_files_of_a_date_are_merged_by_their_bytes_and_not_by_their_rows(
+    tables: SegmentTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of a book takes a fraction of the bytes of a trade: files of so many rows would be too small."""
+    monkeypatch.setattr("recorder.archive.compaction.FULL_ROWS", 3)
+    for number in range(6):
+        written(tables, number + 1, [row(START_US + number * 10 + position, number, position) for position in range(2)])
+    branch, today = Branch(BOOK, PAIR), date(2025, 11, 11)
+    smallest = min(path.stat().st_size for path in tables.segments.layout.files(branch))
+    monkeypatch.setattr("recorder.archive.compaction.FULL_BYTES", smallest)
+    assert compact_segments(tables.segments, branch, today=today) is None
+    monkeypatch.setattr("recorder.archive.compaction.FULL_BYTES", 10 * smallest)
+    assert compact_segments(tables.segments, branch, today=today) is not None
+    assert leaves(tables) == {"date=2025-11-10": 1}
+
+
 def test_the_highest_segment_is_found_without_opening_the_files(
     tables: SegmentTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
