@@ -32,6 +32,8 @@ _AS_OBJECTS: Final = 1024
 """Rows kept as objects, some 800 bytes each, before they are packed into Arrow columns, some 125 bytes each."""
 _IN_MEMORY: Final = 16_384
 """Rows of a branch kept as columns, 2 MB, before they are moved aside: a segment of books has millions."""
+_NEWEST: Final = 3
+"""Dates of a pair among which the newest segment is: one is drained that spans a midnight, and a clock may be off."""
 _ASIDE_SUFFIX: Final = ".waiting"
 
 
@@ -348,16 +350,18 @@ def highest(layout: Layout, journal: str = MAIN_JOURNAL) -> int:
 
 
 def _highest_in_names(layout: Layout, table: Dataset) -> int:
-    """Return the highest number of a segment by the names of files: there are too many to open each at a start.
+    """Return the highest number of a segment by the names of the files of the newest dates of each pair.
 
-    It is that of its footer, or higher where a file of another archive was merged, and a number that is left out does
-    no harm.
+    There are too many to open each at a start, or to list all folders: later segments have later dates, and the tables
+    of the same journal that are split by year name the same segments. A number in a name is that of a footer, or higher
+    where a file of another archive was merged, and a number that is left out does no harm.
     """
     highest_number = 0
     with contextlib.suppress(*SET_APART):
         for branch in layout.branches(table):
             with contextlib.suppress(*SET_APART, FileNotFoundError):
-                numbers = (last_in(path.name) for path in layout.files(branch))
+                names = (name for leaf in layout.leaves(branch)[-_NEWEST:] for name in listed(leaf))
+                numbers = (last_in(name) for name in names)
                 highest_number = max(highest_number, *(number for number in numbers if number is not None), 0)
     return highest_number
 

@@ -11,7 +11,7 @@ import pytest
 from recorder.archive import locks, parquet, segment_tables
 from recorder.archive.compaction import compact_segments
 from recorder.archive.datasets import BOOK, BOOK_EVENTS, BOOKS_JOURNAL, Branch, written_by
-from recorder.archive.layout import Layout
+from recorder.archive.layout import Layout, listed
 from recorder.archive.open_archive import create
 from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.archive.table_retention import expire
@@ -129,10 +129,19 @@ def test_the_files_of_a_date_are_merged_by_their_bytes_and_not_by_their_rows(
 def test_the_highest_segment_is_found_without_opening_the_files(
     tables: SegmentTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tables.begin()
-    tables.add(Branch(BOOK, PAIR), [row(START_US, 0)])
-    tables.write(SegmentName("", BOOKS_JOURNAL, 41))
+    for day in range(6):
+        tables.begin()
+        tables.add(Branch(BOOK, PAIR), [row(START_US + day * DAY_US, 0)])
+        tables.write(SegmentName("", BOOKS_JOURNAL, 41 + day))
     layout = tables.segments.layout
-    (path,) = layout.files(Branch(BOOK, PAIR))
-    path.write_bytes(b"")
-    assert highest(layout, BOOKS_JOURNAL) == 41
+    for path in layout.files(Branch(BOOK, PAIR)):
+        path.write_bytes(b"")
+    looked_into: list[str] = []
+
+    def noted(leaf: Path) -> list[str]:
+        looked_into.append(leaf.name)
+        return listed(leaf)
+
+    monkeypatch.setattr(segment_tables, "listed", noted)
+    assert highest(layout, BOOKS_JOURNAL) == 46
+    assert looked_into == ["date=2025-11-13", "date=2025-11-14", "date=2025-11-15"], "there may be thousands"
