@@ -294,13 +294,15 @@ class SegmentTables:
         """Write the added rows, durably; return how many. Writes nothing if the segment was written before.
 
         Some events are found by comparing with archived rows, so events are written first. If another of these tables
-        has rows of the segment, its events are complete; if none has, the same events are found again. Raises
-        Unstorable before anything is written; TableUnusable if a folder of a table cannot be listed or written: then
-        the caller keeps the segment and adds its rows again later.
+        has rows of the segment, its events are complete; if none has, the same events are found again. What tells of
+        other rows, such as a part of a session, is written after them. Raises Unstorable before anything is written;
+        TableUnusable if a folder of a table cannot be listed or written: then the caller keeps the segment and adds its
+        rows again later.
         """
         added = 0
         tables: dict[Branch, pa.Table] = {}
-        for branch in sorted(self._waiting, key=lambda branch: branch.dataset != self.events):
+        in_turn = sorted(self._waiting, key=lambda one: (one.dataset != self.events, one.dataset.fold is not None))
+        for branch in in_turn:
             try:
                 tables[branch] = self._waiting[branch].table()
             except REFUSED as error:

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from recorder.archive import locks, parquet, segment_tables
 from recorder.archive.compaction import compact_segments
-from recorder.archive.datasets import BOOK, BOOK_EVENTS, BOOKS_JOURNAL, Branch, written_by
+from recorder.archive.datasets import BOOK, BOOK_EVENTS, BOOK_SESSIONS, BOOKS_JOURNAL, Branch, written_by
+from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout, listed
 from recorder.archive.open_archive import create
 from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.archive.table_retention import expire
 from recorder.core.model import BookRow, Event
 from recorder.core.segment_names import SegmentName
+from recorder.kraken.book_lines import BookEnd, ended_part
 from tests.powercut import Unsynced
 
 PAIR = "BTC/USD"
@@ -73,6 +77,23 @@ def test_many_rows_wait_in_files_and_are_all_written_in_order(
     tables.add(Branch(BOOK, PAIR), rows)
     tables.begin()
     assert list(staging.iterdir()) == [], "what is dropped leaves nothing"
+
+
+def test_what_tells_of_rows_is_written_after_them(tables: SegmentTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    write = parquet.write_new
+
+    def noted(rows: pa.Table, footer: Footer, *rest: Any, **named: Any) -> parquet.FileFacts:
+        order.append(footer.table)
+        return write(rows, footer, *rest, **named)
+
+    monkeypatch.setattr(parquet, "write_new", noted)
+    tables.begin()
+    tables.add(Branch(BOOK_SESSIONS), [ended_part(BookEnd(PAIR, 7, 1, START_US * 1000, "killed"), seen_us=START_US)])
+    tables.add(Branch(BOOK, PAIR), [row(START_US, 0)])
+    tables.add(Branch(BOOK_EVENTS), [Event(START_US, "book_lost", PAIR, "{}")])
+    tables.write(SegmentName("", BOOKS_JOURNAL, 1))
+    assert order == ["book_events", "book", "book_sessions"]
 
 
 def test_only_dates_that_rows_belong_to_are_looked_into_and_a_repeated_drain_adds_nothing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -14,8 +15,9 @@ from random import Random
 import duckdb
 import pytest
 
-from recorder.archive.datasets import BOOKS_JOURNAL
+from recorder.archive.datasets import BOOK, BOOKS_JOURNAL, Branch
 from recorder.archive.layout import Layout
+from recorder.archive.parquet import OpenFile
 from recorder.collectors import book_feed
 from recorder.kraken.book import Digits
 from recorder.kraken.book_session import BookSession
@@ -230,6 +232,28 @@ def test_a_replay_of_the_stored_rows_finds_no_fault_and_verifies_what_was_verifi
         assert sum(day.messages for day in books.days.values()) == messages
         assert sum(day.verified for day in books.days.values()) == verified
         assert sorted(books.days) == ["2025-11-10", "2025-11-11"]
+
+
+def test_what_is_gone_with_a_file_is_found_and_the_rest_of_its_date_is_replayed(
+    market: tuple[Path, Simulation], tmp_path: Path
+) -> None:
+    """One file is damaged, in the middle of a date; another, with the end of the last session, was moved out."""
+    layout = Layout(shutil.copytree(market[0], tmp_path / "data"))
+    *_, damaged, _, gone = layout.files(Branch(BOOK, "BTC/USD"))
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with OpenFile(gone) as file:
+        lost = {row["session"] for row in file.table(columns=["session"]).to_pylist()}
+    gone.unlink()
+    before, after = (
+        next(books for books in verified_books(Layout(data)) if books.pair == "BTC/USD")
+        for data in (market[0], layout.data)
+    )
+    assert 0 < after.days["2025-11-11"].messages < before.days["2025-11-11"].messages
+    assert before.findings == []
+    assert any(f"session {max(lost)} of BTC/USD" in finding.problem for finding in after.findings)
+    assert all("missing" in finding.problem for finding in after.findings)
 
 
 def test_what_is_asked_for_by_the_time_of_the_exchange_is_the_last_that_it_had_stamped_by_then(
