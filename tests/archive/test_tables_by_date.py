@@ -56,15 +56,19 @@ def leaves(tables: SegmentTables) -> dict[str, int]:
 def test_many_rows_wait_in_files_and_are_all_written_in_order(
     tables: SegmentTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of however many pairs: what is in memory is limited for all of them together."""
     monkeypatch.setattr(segment_tables, "_IN_MEMORY", 2_048)
     rows = [row(START_US + DAY_US - 2_500 + number, number // 2, number % 2) for number in range(5_000)]
     staging = tables._staging
     tables.begin()
+    others = [Branch(BOOK, f"A{number}/USD") for number in range(10)]
     for start in range(0, 5_000, 100):
         tables.add(Branch(BOOK, PAIR), rows[start : start + 100])
-    assert len(list(staging.iterdir())) == 1
-    assert tables.write(SegmentName("", BOOKS_JOURNAL, 1)) == 5_000
+        tables.add(others[start // 100 % 10], rows[start : start + 20])
+    assert len(list(staging.iterdir())) == 2, "a file each time, and not for each pair"
+    assert tables.write(SegmentName("", BOOKS_JOURNAL, 1)) == 6_000
     assert list(staging.iterdir()) == []
+    assert {sum(parquet.read_facts(path).rows for path in tables.segments.layout.files(one)) for one in others} == {100}
     assert leaves(tables) == {"date=2025-11-10": 1, "date=2025-11-11": 1}
     layout = tables.segments.layout
     found = [
