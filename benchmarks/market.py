@@ -1,11 +1,12 @@
-"""From receipt to durable, of trades, with and without quotes recorded beside them, and whatever happens to these.
+"""From receipt to durable, of trades, with and without quotes or books beside them, and whatever happens to these.
 
-    python benchmarks/market.py [SECONDS [ROUNDS]]
+    python benchmarks/market.py [SECONDS [ROUNDS [WAY ...]]]
 
 Each line is one way of recording, in rounds of so many seconds that take turns, each against a sandbox in a process of
-its own: quotes off; on; on, and the process that records them stopped (SIGSTOP) soon after the start; on, and that
-process killed every five seconds. Times are those of the line that waited longest in each group commit; these are 5 ms
-apart. Compare only lines of one call: the rest is the machine.
+its own: `off`, nothing beside trades; `quotes`; `books`, of ten levels; `both`; `stopped`, quotes, and the process that
+records them is stopped (SIGSTOP) soon after the start; `killed`, quotes, and that process is killed every five seconds.
+Times are those of the line that waited longest in each group commit; these are 5 ms apart. Compare only lines of one
+call: the rest is the machine.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from recorder import app
-from recorder.config import ArchiveConfig, Config, ExchangeConfig, JournalConfig, OpsConfig, QuotesConfig
+from recorder.config import ArchiveConfig, BooksConfig, Config, ExchangeConfig, JournalConfig, OpsConfig, QuotesConfig
 from recorder.daemon import child_process
 from recorder.ops import process_setup
 from recorder.ops.metrics import Metrics
 from recorder.runtime.stop import Stop
 
+WAYS = ("off", "quotes", "books", "both", "stopped", "killed")
+ALL = ("*",)
 RATE = "300"
 WARM_UP_S = 5.0
 KILL_S = 5.0
@@ -58,8 +61,9 @@ async def run(how: str, seconds: float, waited_s: list[float]) -> int:
     async with sandbox() as urls:
         with tempfile.TemporaryDirectory() as folder:
             config = Config(
-                pairs=("*",),
-                quotes=QuotesConfig(pairs=() if how == "off" else ("*",)),
+                pairs=ALL,
+                quotes=QuotesConfig(pairs=() if how in {"off", "books"} else ALL),
+                books=BooksConfig(pairs=ALL if how in {"books", "both"} else ()),
                 archive=ArchiveConfig.model_validate({"path": Path(folder) / "data", "drain_every": "10s"}),
                 journal=JournalConfig.model_validate({"sync_every": "5ms"}),
                 exchange=ExchangeConfig(rest_url=urls["rest_url"], ws_url=urls["ws_url"], requests_per_second=100),
@@ -113,7 +117,7 @@ def main() -> None:
     Metrics.__init__ = measured  # type: ignore[method-assign]
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 6
-    waited_s: dict[str, list[float]] = {how: [] for how in ("off", "on", "stopped", "killed")}
+    waited_s: dict[str, list[float]] = {how: [] for how in sys.argv[3:] or WAYS}
     beside = dict.fromkeys(waited_s, 0)
     for _ in range(rounds):
         for how, waited in waited_s.items():

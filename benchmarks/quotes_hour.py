@@ -29,6 +29,7 @@ from typing import Final
 
 import structlog
 
+from benchmarks.disturbances import Kinds, disturbed, of_connections
 from recorder.archive.datasets import QUOTES, Branch
 from recorder.archive.layout import Layout
 from tests.end_to_end.fault_bench import BTC, Bench, bench_of
@@ -37,9 +38,6 @@ from tests.end_to_end.simulated_quotes import ODD, Quotes
 PAIRS: Final = (BTC, "ETH/EUR", "DOGE/USD")
 RUN_S: Final = (60.0, 600.0)
 """So long the process runs before it is ended, at least and at most."""
-APART_S: Final = (1.0, 20.0)
-"""The time between two faults."""
-
 
 _THREADS: ContextVar[Executor | None] = ContextVar("threads", default=None)
 
@@ -55,33 +53,13 @@ def keep_threads_apart(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.to_thread = to_thread  # type: ignore[assignment]
 
 
-def harm(bench: Bench, random: Random) -> str:
-    """Let something go wrong; return what."""
-    faults = bench.sandbox.faults
-    kinds: dict[str, Callable[[], object]] = {
-        "drop": lambda: faults.throw("drop", n=random.randrange(1, 20)),
-        "duplicate": lambda: faults.throw("duplicate", n=random.randrange(1, 20)),
-        "reorder": lambda: faults.throw("reorder", n=random.randrange(2, 20)),
-        "torn": lambda: faults.throw("torn", n=random.randrange(1, 5)),
-        "odd": lambda: faults.rows.quote(random.choice(PAIRS), *random.choice(ODD)),
-        "late": lambda: faults.throw("late", 2.0),
-        "disconnect": faults.disconnect,
-        "stall": lambda: faults.throw("stall"),
-        "outage": lambda: faults.outage(random.expovariate(0.1)),
+def kinds_of(bench: Bench, random: Random) -> Kinds:
+    """Return what may go wrong."""
+    return {
+        **of_connections(bench, random),
+        "odd": lambda: bench.sandbox.faults.rows.quote(random.choice(PAIRS), *random.choice(ODD)),
         "clock set back": lambda: bench.clock.step(-random.uniform(0.0, 3.0)),
     }
-    kind = random.choice(list(kinds))
-    kinds[kind]()
-    return kind
-
-
-async def disturbed(bench: Bench, random: Random, until_s: float) -> Counter[str]:
-    """Let time pass with faults; return how many of each kind there were."""
-    done: Counter[str] = Counter()
-    while bench.clock.monotonic() < until_s:
-        await bench.clock.passed(random.uniform(*APART_S))
-        done[harm(bench, random)] += 1
-    return done
 
 
 async def run(folder: Path, minutes: float, seed: int) -> None:
@@ -90,12 +68,13 @@ async def run(folder: Path, minutes: float, seed: int) -> None:
     random, done, runs = Random(seed), Counter[str](), 0
     began_s, cpu_s = time.monotonic(), time.process_time()
     async with bench_of(folder) as bench, bench.recording(bench.config(pace=20.0)):
-        quotes = Quotes(bench, PAIRS, drain_every="30s")
+        quotes, kinds = Quotes(bench, PAIRS, drain_every="30s"), kinds_of(bench, random)
         end_s = bench.clock.monotonic() + minutes * 60
         while bench.clock.monotonic() < end_s:
             runs += 1
             async with quotes.recording(drained=random.random() < 0.7):
-                done += await disturbed(bench, random, min(end_s, bench.clock.monotonic() + random.uniform(*RUN_S)))
+                until_s = min(end_s, bench.clock.monotonic() + random.uniform(*RUN_S))
+                done += await disturbed(bench, kinds, random, until_s)
         async with quotes.recording():
             await bench.clock.passed(5.0)
     took_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s

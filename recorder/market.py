@@ -80,8 +80,9 @@ from recorder.runtime.waiting import first_of
 
 THREADS: Final = 8
 """For quotes and books one blocking thread each for journal, drain, upkeep and forecast."""
-BOOKS_DRAIN_S: Final = 1800.0
-"""Seconds between two drains of books: each writes a file for every pair, so that 50 pairs have 2,400 files a day."""
+BOOKS_DRAIN_S: Final = 1920.0
+"""Seconds between two drains of books: each writes a file for every pair. 45 a day are 2,500 files with 50 pairs, those
+of sessions, events and merges included."""
 BOOKS_ROTATE_BYTES: Final = 1_000_000_000
 """Size at which a segment of books is closed before that; a busy market fills it with 50 pairs in half an hour."""
 FORECAST_S: Final = 10.0

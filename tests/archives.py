@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -20,7 +20,18 @@ import pyarrow.parquet as pq
 
 from recorder.archive import locks, schema
 from recorder.archive.compaction import compact
-from recorder.archive.datasets import INSTRUMENTS, MARKET_JOURNAL, QUOTE_SESSIONS, QUOTES, SCHEMA_FILE, Branch
+from recorder.archive.datasets import (
+    BOOK,
+    BOOK_SESSIONS,
+    BOOKS_JOURNAL,
+    INSTRUMENTS,
+    MARKET_JOURNAL,
+    QUOTE_SESSIONS,
+    QUOTES,
+    SCHEMA_FILE,
+    Branch,
+    journals,
+)
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout, digest_in
 from recorder.archive.open_archive import create
@@ -29,11 +40,13 @@ from recorder.archive.schema import PRICE, QTY, TIME
 from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.archive.trades import TradeArchive
 from recorder.core.evidence import Promise
-from recorder.core.model import Candle, Event, Instrument, SessionPart, TopOfBook, Trade
+from recorder.core.model import BookKind, BookRow, Candle, Event, Instrument, SessionPart, TopOfBook, Trade
 from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.kraken import records
+from recorder.kraken import book_lines, records
+from recorder.kraken.book import Digits
+from recorder.kraken.book_lines import BookEnd, BookPlace, EndReason
 from tests.segments import named
 
 START = datetime(2025, 11, 10, 12, tzinfo=UTC)
@@ -134,6 +147,24 @@ def quote(
     )
 
 
+def book_row(
+    session: int,
+    message: int,
+    received_us: int,
+    price: str = "100.0",
+    qty: str = "1",
+    *,
+    pair: str = "BTC/USD",
+    side: Literal["bid", "ask"] = "bid",
+    position: int = 0,
+    kind: BookKind | None = None,
+) -> BookRow:
+    """Return a row of a book; its time is its receive time, and the first message of a session is a snapshot."""
+    kind = kind or ("update" if message else "snapshot")
+    checksum = None if kind == "update" else 7
+    return BookRow(pair, received_us, received_us, session, message, position, kind, side, price, qty, checksum)
+
+
 def frame(rows: Sequence[Trade]) -> bytes:
     """Return the WebSocket frame that brings these trades."""
     entries = ",".join(
@@ -161,7 +192,8 @@ class Written:
         self.writer = self._archive
         self._tables = SegmentTables(self.layout, Disk(), staging=staging)
         self._quotes = SegmentTables(self.layout, Disk(), staging=staging, journal=MARKET_JOURNAL)
-        self._segment = itertools.count(max(highest(self.layout), highest(self.layout, MARKET_JOURNAL)) + 1)
+        self._books = SegmentTables(self.layout, Disk(), staging=staging, journal=BOOKS_JOURNAL)
+        self._segment = itertools.count(max(highest(self.layout, journal) for journal in journals()) + 1)
         self.journal = Journal(data, Disk(), staging=staging, now_ns=START_US * 1000)
 
     def append(self, rows: Sequence[Trade]) -> None:
@@ -198,6 +230,31 @@ class Written:
             parts.append(SessionPart(pair, session, None, last, 0, None, None, ended_us, ended_us))
         self._quotes.add(Branch(QUOTE_SESSIONS), parts)
         self._quotes.write(named(next(self._segment), journal=MARKET_JOURNAL))
+
+    def booked(
+        self,
+        rows: Sequence[BookRow],
+        *,
+        ended: dict[tuple[str, int], int] | None = None,
+        reason: EndReason = "disconnected",
+    ) -> None:
+        """The same of books; each message is verified, but the last one of a session that ends with a mismatch."""
+        for pair in dict.fromkeys(row.pair for row in rows):
+            self._books.add(Branch(BOOK, pair), [row for row in rows if row.pair == pair])
+        lasts = {(row.pair, row.session): row.message for row in rows}
+        parts = []
+        for row in rows:
+            if row.position == 0:
+                key = row.pair, row.session
+                mismatch = reason == "mismatch" and key in (ended or {}) and row.message == lasts[key]
+                at = BookPlace(*key, row.message, 10, Digits(1, 8), (), (), mismatch)
+                is_checkpoint = row.kind == "checkpoint"
+                parts.append(book_lines.part(at, received_us=row.received_us, is_checkpoint=is_checkpoint))
+        for (pair, session), ended_us in (ended or {}).items():
+            end = BookEnd(pair, session, lasts.get((pair, session), 0) + 1, ended_us * 1000, reason)
+            parts.append(book_lines.ended_part(end, seen_us=ended_us))
+        self._books.add(Branch(BOOK_SESSIONS), parts)
+        self._books.write(named(next(self._segment), journal=BOOKS_JOURNAL))
 
     def published(self, candles: Sequence[Candle], *, seen: datetime = START) -> None:
         """Archive candles of the exchange as one answer of that moment brought them, a file for each folder."""

@@ -154,6 +154,7 @@ def test_the_recorder_loads_nothing_that_only_this_process_needs() -> None:
 
 
 async def test_books_are_recorded_beside_quotes_and_a_mistake_in_one_does_not_concern_the_other(tmp_path: Path) -> None:
+    """Then again with another depth, as after a restart: sessions of the old one have ended."""
     clock, data = SystemClock(), tmp_path / "data"
     open_archive.create(Layout(data), Disk())
     sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=20, history=20), clock=clock)
@@ -187,11 +188,18 @@ async def test_books_are_recorded_beside_quotes_and_a_mistake_in_one_does_not_co
             )
             stop.signal()
             await recording
+        sandbox.clients.sent.by_connection.clear()
+        stop = Stop()
+        deeper = config.model_copy(update={"books": BooksConfig(pairs=("BTC/USD",), depth=100)})
+        recording = asyncio.create_task(record(deeper, stop, changes, report))
+        await until(lambda: sent("book", "BTC/USD"), what="books of another depth")
+        stop.signal()
+        await recording
     with recorder.connect(data) as archive:
         sessions = archive.sql("FROM book_sessions ORDER BY session", to="arrow").to_pylist()
-        assert sessions[0]["end_reason"] == "mismatch"
         assert {one["missing"] for one in sessions} == {0}
-        assert {one["depth"] for one in sessions} == {25}
+        ends = [(one["depth"], one["end_reason"]) for one in sessions]
+        assert (ends[0], ends[-2:]) == ((25, "mismatch"), [(25, "disconnected"), (100, "disconnected")])
         (lost,) = archive.sql("SELECT pair FROM events WHERE kind = 'book_lost'", to="arrow").to_pylist()
         assert lost == {"pair": "BTC/USD"}
 

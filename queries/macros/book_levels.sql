@@ -11,6 +11,7 @@
 --             own; no message is missing since a whole book; and the level is one of the best 10 of its side, which is
 --             what checksums cover. Otherwise it is as received
 --
+-- Where sessions overlap, as those of two recorders that were merged, a verified one is shown, and of several the latest.
 -- A moment of which nothing is known has no row. A session counts until its last message: whoever asks for a later
 -- moment gets that state, not verified. What is read are the rows since the journal segment before the first moment; by
 -- time, those around it, since a host's clock may be off by a minute.
@@ -26,18 +27,21 @@ sessions AS (
     SELECT
         p.session,
         max(p.last_received) AS proven,
-        max(p.last_message) FILTER (p.mismatches > 0) AS mismatch
+        max(p.last_message) FILTER (p.mismatches > 0) AS mismatch,
+        max(p.first_received) FILTER (p.first_received <= list_min(moments) - book_slack("by")) AS segment_before
     FROM parts AS p
     GROUP BY p.session
 ),
+-- Of sessions that ran at the first moment there are several where two recorders were merged.
 ends AS (
     SELECT
         coalesce(
-            max(p.first_received) FILTER (p.first_received <= list_min(moments) - book_slack("by")),
+            min(s.segment_before) FILTER (s.proven >= list_min(moments) - book_slack("by")),
+            max(s.segment_before),
             list_min(moments) - book_slack("by")
         ) AS low,
         list_max(moments) + book_slack("by") AS high
-    FROM parts AS p
+    FROM sessions AS s
 ),
 read AS (
     SELECT
@@ -78,16 +82,18 @@ messages AS (
 asked AS (
     SELECT unnest(list_distinct(moments)) AS moment
 ),
--- The latest session that had begun by then, and its last message: stamps of the exchange may step back a little.
+-- The last message of each session that had begun by then: stamps of the exchange may step back a little.
 chosen AS (
     SELECT
         a.moment,
-        max({'session': m.session, 'message': m.message}) AS place
+        m.session,
+        max(m.message) AS message
     FROM asked AS a
     INNER JOIN messages AS m
         ON m.stamp <= a.moment
-    GROUP BY a.moment
+    GROUP BY a.moment, m.session
 ),
+-- The latest session that is verified then, and without any the latest.
 shown AS (
     SELECT
         c.moment,
@@ -100,10 +106,11 @@ shown AS (
         ) AS verified
     FROM chosen AS c
     INNER JOIN messages AS m
-        ON m.session = c.place.session AND m.message = c.place.message
+        ON m.session = c.session AND m.message = c.message
     LEFT JOIN sessions AS s
         ON m.session = s.session
     WHERE m.base IS NOT NULL
+    QUALIFY row_number() OVER (PARTITION BY c.moment ORDER BY verified DESC, m.session DESC) = 1
 ),
 -- A row is in force until the next one of its price.
 spans AS (

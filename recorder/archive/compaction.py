@@ -36,6 +36,8 @@ TIERS: Final = (75, 600, 5_000, 40_000, 320_000, 2_500_000)
 rewritten about six times on its way from a one-row file to a full one. A full file (half of the 5 M rows allowed, so
 that no two are ever merged) is rewritten only for a newer schema version."""
 FULL_ROWS: Final = TIERS[-1]
+FULL_BYTES: Final = 32_000_000
+"""The same in bytes, for what is split by date: a row of a book takes a fraction of the bytes of a trade."""
 MANY: Final = 16
 """Number of neighbours that are merged even if they have few rows: the files of a thinly traded pair cost more than
 their rows."""
@@ -57,9 +59,9 @@ def plan(rows: Sequence[int], *, settled: bool = False) -> slice | None:
     Returns None if no merge is worth it; otherwise at least two files with fewer than 5 M rows together.
     """
     if settled:
-        return next((run for run in _runs(rows, FULL_ROWS) if run.stop - run.start > 1), None)
+        return plan_settled(rows, full=FULL_ROWS)
     for ceiling in TIERS:
-        for run in _runs(rows, ceiling):
+        for run in _runs(rows, ceiling, full=FULL_ROWS):
             taken = 0
             for stop in range(run.start, run.stop):
                 taken += rows[stop]
@@ -70,18 +72,26 @@ def plan(rows: Sequence[int], *, settled: bool = False) -> slice | None:
     return None
 
 
-def _runs(rows: Sequence[int], ceiling: int) -> Iterator[slice]:
-    """Yield the longest runs of neighbours with fewer than ``ceiling`` rows each and 2 * FULL_ROWS together."""
+def plan_settled(sizes: Sequence[int], *, full: int) -> slice | None:
+    """Choose of files to which none will be added the next neighbours that are not ``full``; None if there are none.
+
+    Together they have less than twice of that.
+    """
+    return next((run for run in _runs(sizes, full, full=full) if run.stop - run.start > 1), None)
+
+
+def _runs(sizes: Sequence[int], ceiling: int, *, full: int) -> Iterator[slice]:
+    """Yield the longest runs of neighbours below ``ceiling`` each and twice of what is ``full`` together."""
     start = taken = 0
-    for index, count in enumerate(rows):
-        if count >= ceiling or taken + count >= 2 * FULL_ROWS:
+    for index, count in enumerate(sizes):
+        if count >= ceiling or taken + count >= 2 * full:
             if index > start:
                 yield slice(start, index)
             start, taken = (index + 1, 0) if count >= ceiling else (index, count)
         else:
             taken += count
-    if len(rows) > start:
-        yield slice(start, len(rows))
+    if len(sizes) > start:
+        yield slice(start, len(sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +191,11 @@ def _worth_it(
         inside = [file for file in held if file.path.parent == leaf]
         period = period_of(leaf)
         over = period is not None and this_period is not None and period < this_period
-        chosen = plan([file.rows for file in inside], settled=over and _quiet(inside, now_s))
+        settled = over and _quiet(inside, now_s)
+        if settled and branch.dataset.period == "date":
+            chosen = plan_settled([file.size for file in inside], full=FULL_BYTES)
+        else:
+            chosen = plan([file.rows for file in inside], settled=settled)
         if chosen is None:
             chosen = next((slice(at, at + 1) for at, file in enumerate(inside) if file.footer.is_old), None)
         if chosen is not None:

@@ -237,6 +237,7 @@ BOOK: Final = Dataset(
     journal=BOOKS_JOURNAL,
     noun="rows of books",
     added_later=True,
+    merged_by=("session", "message", "position"),
 )
 BOOK_SESSIONS: Final = Dataset(
     "book_sessions",
@@ -269,6 +270,7 @@ BOOK_SESSIONS: Final = Dataset(
     noun="sessions of books",
     added_later=True,
     fold=session_parts.joined_books,
+    merged_by=("pair", "session", "seen"),
 )
 
 MARKET_EVENTS: Final = replace(

@@ -2,8 +2,8 @@
 
 Sessions of two recorders are different ones, and come as they are. The same session is in two archives only if one
 began as a copy of the other, or was restored from it. Then a row is one that is stored here by its session and message,
-but rows of `quote_sessions` are one for each drained segment, and an open segment that was copied was drained twice,
-cut in two places. So what a row tells of messages that are counted here is taken out of it.
+but rows of `quote_sessions` and `book_sessions` are one for each drained segment, and an open segment that was copied
+was drained twice, cut in two places. So what a row tells of messages that are counted here is taken out of it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from recorder.archive.datasets import Branch, Dataset
+from recorder.archive.datasets import BOOK, BOOK_SESSIONS, QUOTE_SESSIONS, QUOTES, Branch, Dataset
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import OpenFile
-from recorder.core.model import SessionPart
+from recorder.core.model import BookPart, SessionPart
 from recorder.core.trade_ids import Span, Spans
 from recorder.disk import undisturbed
 
@@ -31,25 +31,77 @@ _BATCH: Final = 32_768
 _KEY: Final = ["pair", "session"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """How many rows there are of some messages, the first, and when the first and the last were received (µs)."""
+Part: TypeAlias = SessionPart | BookPart
+"""A row of a table of sessions."""
 
-    count: int = 0
-    first_message: int | None = None
-    first_us: int | None = None
-    last_us: int | None = None
+
+class _Cut(Protocol):
+    def __call__(self, part: Any, span: Span, rows: pa.Table, /, *, ends: bool) -> Part:  # noqa: ANN401 -- one of Part
+        """Return what a part tells of the messages of ``span`` alone, of which there are these rows.
+
+        ``ends`` is whether it tells of the end of its session, too.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A table whose rows are numbered within sessions, the table of these sessions, and how a part of one is cut.
+
+    ``proof`` are the columns, beside session, message and stamp, that tell what a part has of its messages.
+    """
+
+    rows: Dataset
+    sessions: Dataset
+    part: type[Part]
+    cut: _Cut
+    proof: tuple[str, ...] = ()
+
+
+def _cut_quotes(part: SessionPart, span: Span, rows: pa.Table, *, ends: bool) -> SessionPart:
+    return replace(
+        part,
+        first_message=pc.min(rows["message"]).as_py(),
+        last_message=span.last,
+        rows=rows.num_rows,
+        first_us=pc.min(rows["received"]).as_py(),
+        last_us=pc.max(rows["received"]).as_py(),
+        ended_us=part.ended_us if ends else None,
+    )
+
+
+def _cut_books(part: BookPart, span: Span, rows: pa.Table, *, ends: bool) -> BookPart:
+    of_mismatch = pc.and_(pc.equal(rows["message"], part.last_message), bool(part.mismatches))
+    messages, mismatches = pc.count_distinct(rows["message"]).as_py(), int(bool(pc.any(of_mismatch).as_py()))
+    proven = rows.filter(pc.invert(pc.or_(of_mismatch, pc.equal(rows["kind"], "checkpoint"))))
+    return replace(
+        part,
+        first_message=pc.min(rows["message"]).as_py(),
+        last_message=span.last,
+        messages=messages,
+        verified=messages - mismatches,
+        mismatches=mismatches,
+        first_us=pc.min(rows["received"]).as_py(),
+        last_us=pc.max(proven["received"]).as_py(),
+        ended_us=part.ended_us if ends else None,
+        end=part.end if ends else None,
+    )
+
+
+OF_QUOTES: Final = Numbered(QUOTES, QUOTE_SESSIONS, SessionPart, _cut_quotes)
+OF_BOOKS: Final = Numbered(BOOK, BOOK_SESSIONS, BookPart, _cut_books, proof=("kind",))
+NUMBERED: Final = (OF_QUOTES, OF_BOOKS)
 
 
 class SessionMerge:
-    """Filters for :func:`merge_archive.rows_of`: of the ``rows`` of another archive, and of its ``sessions``.
+    """Filters for :func:`merge_archive.rows_of`: of the rows of another archive, and of its sessions.
 
     ``journalled`` are messages in our own journal, which the drain will bring.
     """
 
-    def __init__(self, rows: Dataset, sessions: Dataset, ours: Layout, theirs: Layout, journalled: Counted) -> None:
-        self._rows = rows
-        self._sessions = sessions
+    def __init__(self, tables: Numbered, ours: Layout, theirs: Layout, journalled: Counted) -> None:
+        self._tables = tables
+        self._sessions = tables.sessions
         self._ours = ours
         self._theirs = theirs
         self._journalled = journalled
@@ -61,18 +113,18 @@ class SessionMerge:
                 rows = rows.filter(pc.invert(_within(rows, session, span)))
         return rows
 
-    def not_counted(self, parts: pa.Table) -> pa.Table:
+    def not_counted(self, _: Branch, parts: pa.Table) -> pa.Table:
         """Return what parts of sessions tell of messages that none of ours does, nor will."""
         known = pa.concat_tables([self._known, _keys(self._journalled)], promote_options="permissive")
         shared = parts.join(known, _KEY, join_type="left semi").select(parts.column_names)
         if not shared.num_rows:
             return parts
         counted = undisturbed(lambda: self._counted(shared), self._files)
-        left = [rest for part in _as_parts(shared) for rest in self._left(part, counted)]
+        left = [rest for part in self._as_parts(shared) for rest in self._left(part, counted)]
         others = parts.join(known, _KEY, join_type="left anti").select(parts.column_names)
         return pa.concat_tables([others.cast(parts.schema), self._sessions.build(left)])
 
-    def _left(self, part: SessionPart, counted: Counted) -> Iterator[SessionPart]:
+    def _left(self, part: Part, counted: Counted) -> Iterator[Part]:
         """Yield what a part tells of messages that are not ``counted``, and of the end of its session."""
         span_of_part = None if part.first_message is None else Span(part.first_message, part.last_message)
         left = [] if span_of_part is None else counted.get((part.pair, part.session), Spans()).missing(span_of_part)
@@ -81,9 +133,9 @@ class SessionMerge:
             return
         for span in left:
             of_span = undisturbed(partial(self._found, part, span), f"the files of {part.pair}")
-            yield _only(part, span, of_span, part.ended_us if span.last == span_of_part.last else None)
+            yield self._tables.cut(part, span, of_span, ends=span.last == span_of_part.last)
         if part.ended_us is not None and (not left or left[-1].last != span_of_part.last):
-            yield _only(part, span_of_part, _Rows(), part.ended_us)
+            yield self._tables.cut(part, span_of_part, self._looked_at.empty_table(), ends=True)
 
     @property
     def _files(self) -> str:
@@ -117,19 +169,32 @@ class SessionMerge:
             with OpenFile(path) as file:
                 yield from file.read(_BATCH, columns=columns)
 
-    def _found(self, part: SessionPart, span: Span) -> _Rows:
+    @property
+    def _looked_at(self) -> pa.Schema:
+        """The columns of rows that a part is cut by; times as integers."""
+        columns, stamp = self._tables.rows.columns, str(self._tables.rows.stamp)
+        others = [columns.field(name) for name in ("session", "message", *self._tables.proof)]
+        return pa.schema([*others, pa.field(stamp, pa.int64())])
+
+    def _found(self, part: Part, span: Span) -> pa.Table:
         """Look up the rows of these messages in the other archive; they are a segment's at most."""
-        messages, moments, stamp = list[int](), list[int](), str(self._rows.stamp)
-        for path in self._theirs.files(Branch(self._rows, part.pair)):
+        columns = self._looked_at
+        found = [columns.empty_table()]
+        for path in self._theirs.files(Branch(self._tables.rows, part.pair)):
             with OpenFile(path) as file:
                 groups = [group for group in file.groups if _may_have(file, group, part.session)]
-                for rows in file.read(_BATCH, groups=groups, columns=["session", "message", stamp]):
+                for rows in file.read(_BATCH, groups=groups, columns=columns.names):
                     of_span = rows.filter(_within(rows, part.session, span))
-                    messages += of_span["message"].to_pylist()
-                    moments += of_span[stamp].cast(pa.int64()).to_pylist()
-        if not messages:
-            return _Rows()
-        return _Rows(len(messages), min(messages), min(moments), max(moments))
+                    found.append(of_span.select(columns.names).cast(columns))
+        return pa.concat_tables(found)
+
+    def _as_parts(self, rows: pa.Table) -> Iterator[Part]:
+        columns = [
+            column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+            for column in rows.select(self._sessions.columns.names).columns
+        ]
+        for values in zip(*(column.to_pylist() for column in columns), strict=True):
+            yield self._tables.part(*values)
 
 
 def _keys(keys: Iterable[tuple[str, int]]) -> pa.Table:
@@ -146,24 +211,3 @@ def _within(rows: pa.Table, session: int, span: Span) -> pa.ChunkedArray:
 def _may_have(file: OpenFile, group: int, session: int) -> bool:
     first, last = file.limits("session", group)
     return bool(first <= session <= last)
-
-
-def _only(part: SessionPart, span: Span, rows: _Rows, ended_us: int | None) -> SessionPart:
-    """Return what a part tells of the messages of ``span`` alone, of which there are these rows."""
-    return replace(
-        part,
-        first_message=rows.first_message,
-        last_message=span.last,
-        rows=rows.count,
-        first_us=rows.first_us,
-        last_us=rows.last_us,
-        ended_us=ended_us,
-    )
-
-
-def _as_parts(rows: pa.Table) -> Iterator[SessionPart]:
-    names = ("first_received", "last_received", "ended", "seen")
-    moments = [rows[name].cast(pa.int64()).to_pylist() for name in names]
-    others = [rows[name].to_pylist() for name in ("pair", "session", "first_message", "last_message", "rows")]
-    for values in zip(*others, *moments, strict=True):
-        yield SessionPart(*values)

@@ -30,22 +30,70 @@ from recorder.errors import DiskError, TableUnusable, UnreadableFile, Unstorable
 
 _AS_OBJECTS: Final = 1024
 """Rows kept as objects, some 800 bytes each, before they are packed into Arrow columns, some 125 bytes each."""
-_IN_MEMORY: Final = 16_384
-"""Rows of a branch kept as columns, 2 MB, before they are moved aside: a segment of books has millions."""
+_IN_MEMORY: Final = 262_144
+"""Rows of all branches together that wait in memory, some 100 MB of objects and columns, before they are moved to a
+file: a segment of books has millions, and each of a thousand pairs has some."""
+_NEWEST: Final = 3
+"""Dates of a pair among which the newest segment is: one is drained that spans a midnight, and a clock may be off."""
 _ASIDE_SUFFIX: Final = ".waiting"
+
+
+class _Spill:
+    """A file with rows of several branches of one table, from which they are mapped into memory in the end.
+
+    It is read by this process only, so nothing of it is synced. Raises DiskError if it cannot be written.
+    """
+
+    def __init__(self, path: Path, columns: pa.Schema) -> None:
+        self._path = path
+        self._count = 0
+        self._reader: pa.ipc.RecordBatchFileReader | None = None
+        with self._written():
+            self._writer = pa.ipc.new_file(str(path), columns)
+
+    def add(self, rows: pa.Table) -> range:
+        """Add rows; return which batches of the file they are."""
+        first, batches = self._count, rows.combine_chunks().to_batches()
+        with self._written():
+            for batch in batches:
+                self._writer.write_batch(batch)
+        self._count += len(batches)
+        return range(first, self._count)
+
+    def close(self) -> None:
+        """End the file, which can be read then."""
+        with self._written():
+            self._writer.close()
+
+    def read(self, batches: range) -> list[pa.RecordBatch]:
+        """Return batches without copying."""
+        if self._reader is None:
+            self._reader = pa.ipc.open_file(pa.memory_map(str(self._path)))
+        return [self._reader.get_batch(number) for number in batches]
+
+    def discard(self) -> None:
+        """Remove the file."""
+        with contextlib.suppress(DiskError):  # an unfinished one that has no room
+            self.close()
+        self._path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DiskError(f"cannot write {self._path}: {error.strerror or error}") from error
 
 
 class Waiting:
     """The rows of one segment until its end, in order of arrival, as columns: an eighth of the memory of objects.
 
-    Many rows wait in a file ``aside``, from which they are mapped into memory in the end. Rows that a table folds stay
-    objects until then, as few as there are in the end.
+    Rows that a table folds stay objects until then, as few as there are in the end.
     """
 
-    def __init__(self, dataset: Dataset, aside: Path | None = None) -> None:
-        self._aside = aside
-        self._spilled: list[Path] = []
-        self._spilling: pa.ipc.RecordBatchFileWriter | None = None
+    def __init__(self, dataset: Dataset) -> None:
+        self._columns = dataset.columns
+        self._spilled: list[tuple[_Spill, range]] = []
         self._build = dataset.build
         self._fold = dataset.fold
         self._tables: list[pa.Table] = []
@@ -74,42 +122,24 @@ class Waiting:
             self._limit = max(_AS_OBJECTS, 2 * len(self._objects))
 
     def table(self) -> pa.Table:
-        """Return all rows without copying."""
+        """Return all rows; those of files without copying."""
         if self._objects or not (self._tables or self._spilled):
             self._pack()
-        if self._spilling is not None:
-            self._spilling.close()
-            self._spilling = None
-        aside = (pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in self._spilled)
-        return pa.concat_tables([*aside, *self._tables])
+        aside = [batch for spill, batches in self._spilled for batch in spill.read(batches)]
+        return pa.concat_tables([pa.Table.from_batches(aside, self._columns), *self._tables])
 
-    def discard(self) -> None:
-        """Remove what waits in files."""
-        if self._spilling is not None:
-            self._spilling.close()
-            self._spilling = None
-        for path in self._spilled:
-            path.unlink(missing_ok=True)
+    def move_to(self, spill: _Spill) -> None:
+        """Move all rows to a file. Raises one of :data:`REFUSED`, DiskError."""
+        if self._objects:
+            self._pack()
+        if self._tables:
+            self._spilled.append((spill, spill.add(pa.concat_tables(self._tables))))
+            self._tables = []
 
     def _pack(self) -> None:
         rows = self._objects if self._fold is None else self._fold(self._objects)
         self._tables.append(self._build(rows))
         self._objects = []
-        if self._aside is not None and len(self._tables) * _AS_OBJECTS >= _IN_MEMORY:
-            self._spill(self._aside)
-
-    def _spill(self, aside: Path) -> None:
-        """Move the packed rows to a file. It is read back by this process only, so nothing of it is synced."""
-        try:
-            if self._spilling is None:
-                path = aside.with_name(f"{aside.name}-{len(self._spilled)}{_ASIDE_SUFFIX}")
-                self._spilled.append(path)
-                self._spilling = pa.ipc.new_file(str(path), self._tables[0].schema)
-            for table in self._tables:
-                self._spilling.write_table(table)
-        except OSError as error:
-            raise DiskError(f"cannot write {aside}: {error.strerror or error}") from error
-        self._tables = []
 
 
 class Segments:
@@ -247,6 +277,8 @@ class SegmentTables:
         self.events = EVENTS_OF[journal]
         self._others = [dataset for dataset in _without_ids(journal) if dataset != self.events]
         self._waiting: dict[Branch, Waiting] = {}
+        self._in_memory = 0
+        self._spills: list[_Spill] = []
         self._singly = False
         self._forget: list[Callable[[], None]] = []
 
@@ -263,9 +295,9 @@ class SegmentTables:
                 forget()
 
     def _discard(self) -> None:
-        for waiting in self._waiting.values():
-            waiting.discard()
-        self._waiting = {}
+        for spill in self._spills:
+            spill.discard()
+        self._waiting, self._spills, self._in_memory = {}, [], 0
 
     def add(self, branch: Branch, rows: Iterable[Any]) -> None:
         """Add rows of the segment, in the form that the ``build`` function of their table expects.
@@ -277,11 +309,25 @@ class SegmentTables:
         if taken:
             try:
                 if branch not in self._waiting:
-                    # Named by a number: a branch's name has characters that no file system need accept.
-                    self._waiting[branch] = Waiting(branch.dataset, self._staging / f"rows-{len(self._waiting)}")
+                    self._waiting[branch] = Waiting(branch.dataset)
                 self._waiting[branch].add(taken, at_once=self._singly)
+                self._in_memory += len(taken)
+                if self._in_memory >= _IN_MEMORY:
+                    self._spill()
             except REFUSED as error:
                 raise Unstorable(f"it does not fit the table {branch.dataset.name}: {error}") from error
+
+    def _spill(self) -> None:
+        """Move the rows that wait in memory to files, one for each table, but not those that are folded."""
+        spilled = [branch for branch in self._waiting if branch.dataset.fold is None]
+        for dataset in dict.fromkeys(branch.dataset for branch in spilled):
+            spill = _Spill(self._staging / f"rows-{len(self._spills)}{_ASIDE_SUFFIX}", dataset.columns)
+            self._spills.append(spill)
+            for branch in spilled:
+                if branch.dataset == dataset:
+                    self._waiting[branch].move_to(spill)
+            spill.close()
+        self._in_memory = 0
 
     def waiting(self, branch: Branch) -> pa.Table:
         """Return the rows that were added and are not written yet."""
@@ -292,13 +338,15 @@ class SegmentTables:
         """Write the added rows, durably; return how many. Writes nothing if the segment was written before.
 
         Some events are found by comparing with archived rows, so events are written first. If another of these tables
-        has rows of the segment, its events are complete; if none has, the same events are found again. Raises
-        Unstorable before anything is written; TableUnusable if a folder of a table cannot be listed or written: then
-        the caller keeps the segment and adds its rows again later.
+        has rows of the segment, its events are complete; if none has, the same events are found again. What tells of
+        other rows, such as a part of a session, is written after them. Raises Unstorable before anything is written;
+        TableUnusable if a folder of a table cannot be listed or written: then the caller keeps the segment and adds its
+        rows again later.
         """
         added = 0
         tables: dict[Branch, pa.Table] = {}
-        for branch in sorted(self._waiting, key=lambda branch: branch.dataset != self.events):
+        in_turn = sorted(self._waiting, key=lambda one: (one.dataset != self.events, one.dataset.fold is not None))
+        for branch in in_turn:
             try:
                 tables[branch] = self._waiting[branch].table()
             except REFUSED as error:
@@ -348,16 +396,18 @@ def highest(layout: Layout, journal: str = MAIN_JOURNAL) -> int:
 
 
 def _highest_in_names(layout: Layout, table: Dataset) -> int:
-    """Return the highest number of a segment by the names of files: there are too many to open each at a start.
+    """Return the highest number of a segment by the names of the files of the newest dates of each pair.
 
-    It is that of its footer, or higher where a file of another archive was merged, and a number that is left out does
-    no harm.
+    There are too many to open each at a start, or to list all folders: later segments have later dates, and the tables
+    of the same journal that are split by year name the same segments. A number in a name is that of a footer, or higher
+    where a file of another archive was merged, and a number that is left out does no harm.
     """
     highest_number = 0
     with contextlib.suppress(*SET_APART):
         for branch in layout.branches(table):
             with contextlib.suppress(*SET_APART, FileNotFoundError):
-                numbers = (last_in(path.name) for path in layout.files(branch))
+                names = (name for leaf in layout.leaves(branch)[-_NEWEST:] for name in listed(leaf))
+                numbers = (last_in(name) for name in names)
                 highest_number = max(highest_number, *(number for number in numbers if number is not None), 0)
     return highest_number
 

@@ -22,12 +22,12 @@ from recorder import config
 from recorder import disk as rim
 from recorder.archive import merge_archive, merge_history, merged_files, open_archive
 from recorder.archive.compaction import compact, compact_segments
-from recorder.archive.datasets import MARKET_JOURNAL, QUOTE_SESSIONS, QUOTES, WITHOUT_IDS, Branch, Dataset
+from recorder.archive.datasets import WITHOUT_IDS, Branch, Dataset
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout, existing
 from recorder.archive.merge_archive import Disagreement, Only, Tally, TradeMerge
 from recorder.archive.merge_evidence import MergedEvidence
-from recorder.archive.merge_sessions import Counted, SessionMerge
+from recorder.archive.merge_sessions import NUMBERED, OF_BOOKS, OF_QUOTES, Counted, Numbered, SessionMerge
 from recorder.archive.schema import trades_table
 from recorder.archive.segment_tables import Segments
 from recorder.archive.trades import TradeArchive
@@ -47,7 +47,6 @@ from recorder.kraken.records import (
     ListingRecord,
     NotedFrame,
     PublishedCandles,
-    StreamedQuotes,
     TableRows,
     TradeRecord,
     UnknownRecord,
@@ -58,6 +57,7 @@ from recorder.ops import process_setup
 LISTED: Final = 1000
 """The maximum number of disagreements listed; all are counted. This many have a common cause, not chance."""
 _MERGED: Final = tuple(dataset for dataset in WITHOUT_IDS if dataset.merged_by)
+_MESSAGES: Final[Mapping[Numbered, str]] = {OF_QUOTES: "quotes", OF_BOOKS: "messages of books"}
 _JOURNALLED: Final = 50_000
 """The maximum number of trades of the other journal in memory, some 50 MB."""
 
@@ -73,11 +73,11 @@ def merge(
 ) -> None:
     """Add everything that another archive of the same pairs has and this one has not; may run beside a recorder.
 
-    Trades are merged by id, candles by their time, quotes by session and message, listings by pair, and what came from
-    history files by day and candle. The certificate of a day is merged if its trades here are the same, and so are void
-    ids and what `recorder import --join` noted; other events are not. Common rows are compared and never overwritten.
-    Exit code 1 if they disagree, or a file of the other archive is not sound. It can be stopped at any time: the next
-    call resumes. Called again, it reads only files that are new there.
+    Trades are merged by id, candles by their time, quotes and books by session and message, listings by pair, and what
+    came from history files by day and candle. The certificate of a day is merged if its trades here are the same, and
+    so are void ids and what `recorder import --join` noted; other events are not. Common rows are compared and never
+    overwritten. Exit code 1 if they disagree, or a file of the other archive is not sound. It can be stopped at any
+    time: the next call resumes. Called again, it reads only files that are new there.
     """
     layout = Layout((data or config.load(config_file).archive.path).resolve())
     theirs = _other(other, layout)
@@ -111,12 +111,7 @@ def merge(
                     found.joined += taken.joined
         found.findings += job.refused.values()
         found.tallies = {pair: job.tally(pair) for pair in sorted({*pairs, *waiting.pairs})}
-        sessions = SessionMerge(QUOTES, QUOTE_SESSIONS, layout, theirs, _quoted(layout))
-        only: dict[Dataset, Only] = {
-            QUOTES: sessions.not_journalled,
-            QUOTE_SESSIONS: lambda _, rows: sessions.not_counted(rows),
-        }
-        found.unread_quotes = sum(spans.count() for spans in _quoted(theirs).values())
+        only = _filters(found, layout, theirs)
         for dataset in _MERGED:
             found.added[dataset.noun], unsound = merge_archive.rows_of(
                 dataset,
@@ -143,6 +138,16 @@ def merge(
         _print(found, theirs, dry_run=dry_run)
     if found.findings or found.count:
         raise typer.Exit(1)
+
+
+def _filters(found: _MergeReport, layout: Layout, theirs: Layout) -> Mapping[Dataset, Only]:
+    """Return what to merge of tables whose rows are numbered; count what waits in the other journals."""
+    only = dict[Dataset, Only]()
+    for tables in NUMBERED:
+        sessions = SessionMerge(tables, layout, theirs, _numbered(layout, tables))
+        only |= {tables.rows: sessions.not_journalled, tables.sessions: sessions.not_counted}
+        found.unread_messages[tables] = sum(spans.count() for spans in _numbered(theirs, tables).values())
+    return only
 
 
 def _kept(found: _MergeReport, *, dry_run: bool) -> str:
@@ -177,7 +182,8 @@ class _MergeReport:
     """Pairs of which ids are wanted from now on, because they are in the other archive."""
     skipped: int = 0
     unread: int = 0
-    unread_quotes: int = 0
+    unread_messages: dict[Numbered, int] = field(default_factory=dict)
+    """How many quotes, and messages of books, wait in the other journals."""
     findings: list[Finding] = field(default_factory=list)
 
     def disagreed(self, one: Disagreement) -> None:
@@ -269,16 +275,19 @@ def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
     return found
 
 
-def _quoted(layout: Layout) -> Counted:
-    """Return the messages of quotes in a journal, which its drain will bring: to be read before the archive is."""
-    folder = layout.journal_dir(MARKET_JOURNAL)
+def _numbered(layout: Layout, tables: Numbered) -> Counted:
+    """Return the messages in a journal, which its drain will bring: to be read before the archive is."""
+    folder = layout.journal_dir(tables.rows.journal)
 
     def look() -> Counted:
         found: dict[tuple[str, int], Spans] = {}
         for entry in (entry for path in segment.segments(folder) for entry in segment.entries(path)):
-            if not isinstance(entry, CorruptLine) and isinstance(streamed := records.read(entry), StreamedQuotes):
+            if isinstance(entry, CorruptLine):
+                continue
+            record = records.read(entry)
+            if isinstance(record, TableRows) and record.table == tables.rows.name:
                 with contextlib.suppress(Malformed):  # its drain reports it
-                    for row in (row for rows in streamed.parts().values() for row in rows):
+                    for row in (row for rows in record.parts().values() for row in rows):
                         found.setdefault((row.pair, row.session), Spans()).add(Span(row.message, row.message))
         return found
 
@@ -317,26 +326,28 @@ def _print(found: _MergeReport, theirs: Layout, *, dry_run: bool) -> None:
     for finding in found.findings:
         line = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: it was left out; {finding.remedy}")
         console.print(line, soft_wrap=True)
+    for line in _summary(found, theirs, dry_run=dry_run):
+        echo(line)
+
+
+def _summary(found: _MergeReport, theirs: Layout, *, dry_run: bool) -> Iterator[str]:
+    """Yield what came, and what did not."""
     verb = "would be added" if dry_run else "added"
     rows = [f"{count:,} {noun}" for noun, count in (found.added | {"listings": found.listings}).items()]
     came = f"{', '.join(rows)}, what was certified of {found.certified:,} days and {counted(found.void, 'void id')}"
-    echo(f"{came} {verb}; other events are not merged")
+    yield f"{came} {verb}; other events are not merged"
     if found.skipped:
-        echo(f"{counted(found.skipped, 'file')} merged before: not read again (`--dry-run` compares everything)")
+        yield f"{counted(found.skipped, 'file')} merged before: not read again (`--dry-run` compares everything)"
     if found.joined:
-        echo(f"what is missing above imported trades of {counted(found.joined, 'pair')} is a gap from now on, as there")
-    if found.unread:
-        echo(
-            f"{found.unread:,} answers with candles wait in {theirs.journal}: start and stop the recorder there, which "
-            "drains them, and merge again"
-        )
-    if found.unread_quotes:
-        echo(
-            f"{found.unread_quotes:,} quotes wait in {theirs.journal_dir(MARKET_JOURNAL)}: start and stop the recorder "
-            "there, which drains them, and merge again"
-        )
+        yield f"what is missing above imported trades of {counted(found.joined, 'pair')} is a gap from now on, as there"
+    waiting = {f"{found.unread:,} answers with candles": theirs.journal} if found.unread else {}
+    for tables, count in found.unread_messages.items():
+        if count:
+            waiting[f"{count:,} {_MESSAGES[tables]}"] = theirs.journal_dir(tables.rows.journal)
+    for what, journal in waiting.items():
+        yield f"{what} wait in {journal}: start and stop the recorder there, which drains them, and merge again"
     if found.count:
-        echo("which of the two is right cannot be decided here: the stored content stays")
+        yield "which of the two is right cannot be decided here: the stored content stays"
 
 
 def _as_json(found: _MergeReport, *, dry_run: bool) -> dict[str, object]:
@@ -352,6 +363,9 @@ def _as_json(found: _MergeReport, *, dry_run: bool) -> dict[str, object]:
         "files_merged_before": found.skipped,
         "joined_pairs_added": found.joined,
         "candle_answers_in_journal": found.unread,
-        "quotes_in_journal": found.unread_quotes,
+        **{
+            f"{_MESSAGES[tables].replace(' ', '_')}_in_journal": count
+            for tables, count in found.unread_messages.items()
+        },
         "findings": [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in found.findings],
     }

@@ -60,6 +60,8 @@ class Replay:
 
     days: dict[str, DayShare] = field(default_factory=dict)
     faults: list[BookFault] = field(default_factory=list)
+    lasts: dict[int, int] = field(default_factory=dict)
+    """The last stored message of each session."""
 
 
 _Levels = dict[tuple[str, Decimal], Decimal]
@@ -130,6 +132,7 @@ def replayed(rows: Iterable[StoredRow], sessions: dict[int, SessionFacts]) -> Re
                 session.end()
             session = _Session(message[0].session, sessions.get(message[0].session), result)
         session.take(message)
+        result.lasts[session.number] = message[0].message
     if session is not None:
         session.end()
     return result

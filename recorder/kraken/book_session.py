@@ -3,7 +3,8 @@
 A *session* of a pair begins with a snapshot, and only with one: what comes before it changes a book that nobody knows.
 It is named by when its snapshot was received (ns since 1970 by the host's clock, unique for each pair). Its messages
 count from 0: the exchange's frames, and the checkpoints that :meth:`BookSession.checkpoints` and time add, which are
-the whole book as it then is. The checksum of each frame is compared; it covers the best ten levels of each side.
+the whole book as it then is. None counts as received before the one before it, even if the clock is set back. The
+checksum of each frame is compared; it covers the best ten levels of each side.
 
 A session ends with its connection, with the subscription, with another snapshot, and with a message whose checksum does
 not hold or that cannot be read: from the message before it on the book is not known, and the pair is subscribed anew.
@@ -177,6 +178,7 @@ class BookSession(ChannelSession[BookMessage, Data]):
         running = self._running.get(pair)
         if running is None:
             return ()  # it changes a book that nobody knows
+        received_ns = max(received_ns, running.last_ns)  # the host's clock may be set back
         book = running.book
         try:
             evicted = book.apply(message.bids, message.asks)

@@ -15,7 +15,7 @@ import typer
 from recorder import app, disk
 from recorder.archive import merge_evidence, read_trades, stored_evidence
 from recorder.archive.coverage import Coverage
-from recorder.archive.datasets import MARKET_JOURNAL
+from recorder.archive.datasets import BOOKS_JOURNAL, MARKET_JOURNAL
 from recorder.archive.day_contents import held_days
 from recorder.archive.event_rows import event
 from recorder.archive.layout import Layout
@@ -29,13 +29,13 @@ from recorder.core.trade_ids import Span, Spans
 from recorder.errors import ArchiveInUse, DiskError, NoSuchArchive, UsageError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.kraken import records
+from recorder.kraken import book_lines, records
 from recorder.ops import process_setup
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.archive.candles import rows
-from tests.archives import START_US, candle, frame, quote, trade, trades, writing
+from tests.archives import START_US, book_row, candle, frame, quote, trade, trades, writing
 from tests.builders import instrument, listing_body
 from tests.end_to_end.harness import Process, archived, caught_up, config_for, environ_for, recording, until
 from tests.history import classic
@@ -72,6 +72,7 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
         theirs.published([candle(1), candle(2)])
         theirs.listed("ETH/USD", 2)
         theirs.quoted([quote(START_US, message, START_US + message) for message in range(3)])
+        theirs.booked([book_row(START_US, message, START_US + message) for message in range(3)])
         theirs.journalled(trades(24, 25))
         theirs.journalled(trades(20, 24))
     return tmp_path / "a", tmp_path / "b"
@@ -151,7 +152,8 @@ def test_all_that_the_other_holds_comes_and_the_other_stays_as_it_is(
     assert "BTC/USD 15 6 0" in said
     assert "ETH/USD 5 0 0" in said
     history = "0 trades of history files, 0 candles of history files"
-    came = f"2 candles, 3 quotes, 1 sessions of quotes, {history}, 1 listings"
+    came = "2 candles, 3 quotes, 1 sessions of quotes, 3 rows of books, 1 sessions of books, "
+    came += f"{history}, 1 listings"
     came += ", what was certified of 0 days and 0 void ids added"
     assert f"{came}; other events are not merged" in said
     assert tree(theirs) == before
@@ -165,6 +167,8 @@ def test_all_that_the_other_holds_comes_and_the_other_stays_as_it_is(
     assert [pair["added"] for pair in again["pairs"]] == [0, 0]
     assert (again["candles_added"], again["listings_added"]) == (0, 0)
     assert (again["quotes_added"], again["sessions_of_quotes_added"], again["quotes_in_journal"]) == (0, 0, 0)
+    assert (again["rows_of_books_added"], again["sessions_of_books_added"]) == (0, 0)
+    assert again["messages_of_books_in_journal"] == 0
 
 
 def test_what_came_from_history_files_comes_with_what_was_joined(
@@ -215,7 +219,7 @@ def test_what_they_disagree_on_is_listed_and_exits_1(
     assert content["listed"][0] == {"pair": "BTC/USD", "trade_id": 20, "field": "price", "ours": "7", "theirs": "100"}
 
 
-def test_candles_and_quotes_that_wait_in_the_other_journal_are_said_and_those_in_our_own_do_not_come(
+def test_what_waits_in_the_other_journal_is_said_and_what_is_in_our_own_does_not_come(
     two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine, theirs = two
@@ -226,6 +230,11 @@ def test_candles_and_quotes_that_wait_in_the_other_journal_are_said_and_those_in
         said_so = b'{"channel":"ticker","type":"update","data":[%b]}' % top
         journal.append([segment.encode(START_US * 1000, source, said_so) for source in sources])
         journal.close()
+        journal = Journal(data, disk.Disk(), staging=data, now_ns=1, journal=BOOKS_JOURNAL)
+        change = b'{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[],"asks":[],"checksum":1}]}'
+        places = [f"{book_lines.named('BTC/USD', START_US)}{message}" for message in journalled]
+        journal.append([segment.encode(START_US * 1000, records.book_source(1, one), change) for one in places])
+        journal.close()
     with writing(theirs) as archive:
         archive.journal.append([segment.encode(1, "rest:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD", b"{}")])
         listing = listing_body([instrument("SOL/USD")])
@@ -235,7 +244,9 @@ def test_candles_and_quotes_that_wait_in_the_other_journal_are_said_and_those_in
     said = capsys.readouterr().out
     assert "1 answers with candles wait in" in said
     assert "4 quotes wait in" in said
-    assert "1 quotes, 1 sessions of quotes, " in said, "our own drain brings the others"
+    assert "4 messages of books wait in" in said
+    came = "1 quotes, 1 sessions of quotes, 1 rows of books, 1 sessions of books, "
+    assert came in said, "our own drain brings the others"
     assert "2 listings, what was certified of" in said, "one waits in the journal too"
     assert {row["pair"] for row in rows(mine, "instruments")} == {"BTC/USD", "ETH/USD", "SOL/USD"}
 

@@ -43,8 +43,9 @@ BTC = "BTC/USD"
 class FastClock:
     """Time that goes ``turn_s`` in each turn of the loop, a millisecond or more: who is busy is not late by it."""
 
-    def __init__(self) -> None:
+    def __init__(self, start_ns: int = START_NS) -> None:
         self.turn_s = TURN_S
+        self._start_ns = start_ns
         self._now_s = self._stepped_s = 0.0
         self._numbered = 0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
@@ -53,7 +54,7 @@ class FastClock:
         return self._now_s
 
     def wall_ns(self) -> int:
-        return START_NS + int((self._now_s + self._stepped_s) * 1e9)
+        return self._start_ns + int((self._now_s + self._stepped_s) * 1e9)
 
     async def sleep(self, delay_s: float) -> None:
         woken = asyncio.get_running_loop().create_future()
@@ -64,11 +65,15 @@ class FastClock:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(0.001)
-            self._now_s += self.turn_s
-            while self._sleepers and self._sleepers[0][0] <= self._now_s:
-                woken = heapq.heappop(self._sleepers)[2]
-                if not woken.done():
-                    woken.set_result(None)
+            self.advance(self._now_s + self.turn_s)
+
+    def advance(self, now_s: float) -> None:
+        """Let it be ``now_s``, and wake who has slept until then."""
+        self._now_s = now_s
+        while self._sleepers and self._sleepers[0][0] <= now_s:
+            woken = heapq.heappop(self._sleepers)[2]
+            if not woken.done():
+                woken.set_result(None)
 
     def forward(self, seconds: float) -> None:
         """Let so much time pass at once."""
@@ -212,9 +217,11 @@ def is_calm_when_refused(requests: Iterable[LoggedRequest]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def bench_of(folder: Path, *, first_id: int = 1, inclusive_since: bool = True) -> AsyncIterator[Bench]:
-    clock = FastClock()
-    market = Market(start_ns=clock.wall_ns(), rate=40, history=200, first_id=first_id)
+async def bench_of(
+    folder: Path, *, first_id: int = 1, inclusive_since: bool = True, clock: FastClock | None = None, rate: float = 40
+) -> AsyncIterator[Bench]:
+    clock = FastClock() if clock is None else clock
+    market = Market(start_ns=clock.wall_ns(), rate=rate, history=200, first_id=first_id)
     sandbox = Sandbox(market, clock=clock, truth=folder / "truth", trades_per_frame=5, inclusive_since=inclusive_since)
     running = asyncio.create_task(clock.run())
     try:

@@ -102,6 +102,22 @@ def test_it_is_named_by_its_snapshot_counts_from_0_and_names_what_falls_out() ->
     ]
 
 
+def test_no_message_counts_as_received_before_the_one_before_it_whatever_the_clock_of_the_host_does() -> None:
+    """Otherwise a message on the date before would seem to be missing, and a moment to be proven by an earlier one."""
+    line = Line()
+    line.comes(SNAPSHOT)
+    line.second -= 30
+    (back,) = line.comes(better())
+    (again,) = line.session.checkpoints(at(line.second))
+    line.second += 60
+    (later,) = line.comes(better())
+    assert [one.received_ns for one in (back, again, later) if isinstance(one, BookLine)] == [at(2), at(2), at(34)]
+    line.comes(frame(checksum=1))
+    line.second -= 60
+    (_, _, anew) = (line.comes(ack(PAIR, channel="book").encode()), line.ticks(1), line.comes(SNAPSHOT))
+    assert [one.received_ns for one in anew if isinstance(one, BookLine)] == [at(line.second)]
+
+
 def test_all_of_the_real_captures_is_verified_and_line_by_line_the_last_row_of_a_price_is_the_book(
     payloads: Path,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -14,8 +15,9 @@ from random import Random
 import duckdb
 import pytest
 
-from recorder.archive.datasets import BOOKS_JOURNAL
+from recorder.archive.datasets import BOOK, BOOKS_JOURNAL, Branch
 from recorder.archive.layout import Layout
+from recorder.archive.parquet import OpenFile
 from recorder.collectors import book_feed
 from recorder.kraken.book import Digits
 from recorder.kraken.book_session import BookSession
@@ -29,6 +31,7 @@ from recorder.sandbox.book_feed import BookFeed
 from recorder.sandbox.fault_injection.book_faults import NAMES
 from recorder.sandbox.fault_injection.injected_faults import InjectedFaults
 from recorder.sandbox.market import Market
+from tests.archives import START, START_US, book_row, writing
 from tests.book_journal import encoded
 from tests.clocks import ManualClock
 from tests.ingest.drained_archive import drain
@@ -231,6 +234,28 @@ def test_a_replay_of_the_stored_rows_finds_no_fault_and_verifies_what_was_verifi
         assert sorted(books.days) == ["2025-11-10", "2025-11-11"]
 
 
+def test_what_is_gone_with_a_file_is_found_and_the_rest_of_its_date_is_replayed(
+    market: tuple[Path, Simulation], tmp_path: Path
+) -> None:
+    """One file is damaged, in the middle of a date; another, with the end of the last session, was moved out."""
+    layout = Layout(shutil.copytree(market[0], tmp_path / "data"))
+    *_, damaged, _, gone = layout.files(Branch(BOOK, "BTC/USD"))
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with OpenFile(gone) as file:
+        lost = {row["session"] for row in file.table(columns=["session"]).to_pylist()}
+    gone.unlink()
+    before, after = (
+        next(books for books in verified_books(Layout(data)) if books.pair == "BTC/USD")
+        for data in (market[0], layout.data)
+    )
+    assert 0 < after.days["2025-11-11"].messages < before.days["2025-11-11"].messages
+    assert before.findings == []
+    assert any(f"session {max(lost)} of BTC/USD" in finding.problem for finding in after.findings)
+    assert all("missing" in finding.problem for finding in after.findings)
+
+
 def test_what_is_asked_for_by_the_time_of_the_exchange_is_the_last_that_it_had_stamped_by_then(
     market: tuple[Path, Simulation], plain: duckdb.DuckDBPyConnection
 ) -> None:
@@ -300,3 +325,25 @@ def test_a_live_connection_answers_the_same(market: tuple[Path, Simulation]) -> 
     with connect(folder) as opened:
         found = opened.sql("SELECT side, level FROM book_at('BTC/USD', $at, depth := 2)", at=moment, to="arrow")
         assert found.to_pylist() == [{"side": side, "level": level} for side in ("bid", "ask") for level in (1, 2)]
+
+
+def test_of_two_recorders_that_were_merged_the_one_is_shown_whose_book_is_verified(tmp_path: Path) -> None:
+    """One records all the time, with a checkpoint in its second segment; the other began later, and ends soon."""
+    one, other, second_us = START_US, START_US + 20_000_000, 1_000_000
+    with writing(tmp_path) as archive:
+        archive.booked([book_row(one, 0, one), book_row(one, 1, one + second_us, "101.0")])
+        archive.booked(
+            [
+                book_row(one, 2, one + 5 * second_us, "99.0", kind="checkpoint"),
+                *(book_row(one, number, one + number * 10 * second_us, "98.0", str(number)) for number in range(3, 7)),
+            ]
+        )
+        messages = [book_row(other, number, other + number * second_us, "97.0", str(number + 1)) for number in range(3)]
+        archive.booked(messages, ended={("BTC/USD", other): other + 4 * second_us})
+    expected = {12: (one, True), 21.5: (other, True), 23: (one, True), 45: (one, True), 61: (other, False)}
+    query = "SELECT any_value(session), bool_and(verified) FROM book_at($pair, $at)"
+    with duckdb.connect() as sql:
+        sql.execute(catalogue.script(tmp_path))
+        for second, found in expected.items():
+            at = START + timedelta(seconds=second)
+            assert sql.execute(query, {"pair": "BTC/USD", "at": at}).fetchall() == [found], second
