@@ -6,17 +6,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
+import pyarrow as pa
 from aiohttp import web
 
-from recorder.errors import RecorderError
+from recorder.errors import RecorderError, UsageError
 from recorder.page import paths, templates
 from recorder.query import catalogue, row_text
 from recorder.query.arguments import Range
 from recorder.query.catalogue import NamedQuery
 from recorder.query.connect import Archive
-from recorder.reader import answers, parameters, questions
+from recorder.reader import answers, figures, parameters, questions
 from recorder.reader.answers import Format
-from recorder.reader.api import status_of, unexpected
+from recorder.reader.api import query_body, status_of, unexpected
 from recorder.reader.questions import Answer, Page
 from recorder.reader.workers import Workers
 
@@ -47,10 +48,13 @@ class Pages:
             paths.EVENTS: self._events,
             paths.CERTIFICATES: self._certificates,
         }
-        return [web.get(path, _handler(page)) for path, page in pages.items()]
+        return [
+            web.post(paths.ASK, _handler(self._own_sql)),
+            *(web.get(path, _handler(page)) for path, page in pages.items()),
+        ]
 
     async def _pair(self, request: web.Request) -> web.StreamResponse:
-        known = {"timeframe": parameters.text, "start": parameters.time_us, "stop": parameters.time_us}
+        known = {"part": parameters.text, "timeframe": parameters.text, "start": parameters.time_us, "stop": parameters.time_us}
         written = {key: value for key, value in request.query.items() if value}
         given = parameters.read(written, known)
         timeframe = given.get("timeframe", _TIMEFRAME)
@@ -59,7 +63,11 @@ class Pages:
 
         def look(archive: Archive) -> dict[str, Any]:
             pair = archive.resolve(name)
+            market = questions.market(archive, pair)
+            if "part" in given:
+                return market
             return {
+                **market,
                 "pair": pair,
                 "tape": questions.trades(archive, pair, _TAPE, after=None, before=None)["trades"],
                 "candles": questions.candles(archive, pair, timeframe, _CANDLES, limits)["candles"][::-1],
@@ -69,6 +77,8 @@ class Pages:
             }
 
         found = await self._workers.answer(look)
+        if "part" in given:
+            return _html("parts/market.html", **found)
         return _html(
             "pair.html",
             **found,
@@ -80,6 +90,17 @@ class Pages:
 
     async def _ask(self, _: web.Request) -> web.StreamResponse:
         return _html("ask.html", questions=catalogue.questions())
+
+    async def _own_sql(self, request: web.Request) -> web.StreamResponse:
+        """Answer a statement with the part of the page that shows its rows, or the problem."""
+        try:
+            statement = (await query_body(request)).sql
+            if statement is None:
+                raise UsageError("sql is missing")
+            answer = await self._workers.answer(lambda archive: questions.own_sql(archive, statement))
+        except RecorderError as error:
+            return _html("parts/answer.html", status=status_of(error), problem=str(error), answer=None)
+        return _html("parts/answer.html", problem=None, address=None, **_shown(answer))
 
     async def _question(self, request: web.Request) -> web.StreamResponse:
         question = catalogue.question(request.match_info["name"])
@@ -101,9 +122,7 @@ class Pages:
             question=question,
             given=written,
             problem=problem,
-            answer=answer,
-            rows=_texts(answer) if answer else [],
-            chart=_lines(answer) if answer else [],
+            **(_shown(answer) if answer else {"answer": None}),
             address=f"{paths.ASK}/{question.name}?{urlencode({**written, 'run': '1'})}",
         )
 
@@ -171,20 +190,17 @@ def _following(page: Page, filters: Mapping[str, str]) -> str | None:
     return None if page["next"] is None else "?" + urlencode({**filters, "cursor": page["next"]})
 
 
-def _texts(answer: Answer) -> list[list[str]]:
-    rows = row_text.rows(answer.rows.slice(0, SHOWN))
-    return [[row_text.cell(value) for value in row] for row in rows]
-
-
-def _lines(answer: Answer) -> list[dict[str, object]]:
-    """Return a line for each of the first columns of numbers of an answer that is a series in time."""
-    table = answer.rows
-    if "time" not in table.column_names or not 2 <= table.num_rows <= questions.BARS:
-        return []
-    lines: list[dict[str, object]] = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        values = column.to_pylist()
-        if str(column.type).startswith(("decimal", "double", "int")) and any(value is not None for value in values):
-            points = [[place, float(value)] for place, value in enumerate(values) if value is not None]
-            lines.append({"name": name, "points": points, "slots": len(values)})
-    return lines[:3]
+def _shown(answer: Answer) -> dict[str, object]:
+    """Return what ``parts/answer.html`` shows of an answer."""
+    rows = [[row_text.cell(value) for value in row] for row in row_text.rows(answer.rows.slice(0, SHOWN))]
+    numeric = [
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        for kind in answer.rows.schema.types
+    ]
+    return {
+        "answer": answer,
+        "names": answer.rows.column_names,
+        "rows": rows,
+        "numeric": numeric,
+        "figures": figures.figures(answer.rows),
+    }

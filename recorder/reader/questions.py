@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from recorder.core.model import TIMEFRAMES
 from recorder.errors import UsageError
+from recorder.page.overview import SPARK_SLOTS
 from recorder.query import arguments, candle_plot, catalogue, row_text
 from recorder.query.arguments import Range
 from recorder.query.chart_rows import bar_begin, moment, width_us
@@ -31,9 +32,9 @@ ROWS: Final = 100_000
 """The maximum number of rows of one answer."""
 BARS: Final = 5_000
 """The maximum number of bars of one answer, with trades or without."""
-SPARK_SLOTS: Final = 96
-"""Points of a small line: quarters of an hour of the last day."""
 CALENDAR_DAYS: Final = 90
+LEVELS: Final = 10
+"""Levels of each side of a book that a page shows: those that checksums cover."""
 _SLOT_US: Final = 900_000_000
 _RESERVED: Final = frozenset({"to", "dtype_backend", "decimals", "index"})
 """Names of parameters of Archive.query() itself."""
@@ -79,6 +80,21 @@ FROM trades
 WHERE time >= $since
 GROUP BY ALL
 ORDER BY ALL
+"""
+_QUOTED: Final = "SELECT max(last_received) AS last FROM quote_sessions WHERE pair = $pair"
+_QUOTE: Final = """
+SELECT received, bid, bid_qty, ask, ask_qty, quote_spread(bid, ask) AS spread,
+    (10000 * quote_spread(bid, ask) / mid_price(bid, ask))::DOUBLE AS basis_points
+FROM quotes
+WHERE pair = $pair AND received > $last - INTERVAL 1 HOUR
+ORDER BY session DESC, message DESC
+LIMIT 1
+"""
+_BOOKED: Final = "SELECT max(last_received) AS last FROM book_sessions WHERE pair = $pair"
+_BOOK: Final = f"""
+SELECT side, price, qty, verified, received, sum(qty) OVER (PARTITION BY side ORDER BY level) AS total
+FROM book_at($pair, $last, depth := {LEVELS})
+ORDER BY price DESC
 """
 _CALENDAR: Final = "SELECT pair, day, status FROM certificates WHERE day >= $first ORDER BY pair, day"
 
@@ -212,6 +228,17 @@ def chart(archive: Archive, pair: str, timeframe: str, limits: Range) -> Page:
         return {"pair": pair, "bars": None, **empty, **ends}
 
 
+def market(archive: Archive, pair: str) -> Page:
+    """Return the newest recorded quote of a pair, and its book by falling price; None and no row if there is none.
+
+    ``total`` is the quantity from the best price of the side to this level.
+    """
+    (quoted,), (booked,) = (_rows(archive, text, pair=pair) for text in (_QUOTED, _BOOKED))
+    quotes = [] if quoted["last"] is None else _ask(archive, _QUOTE, pair=pair, last=quoted["last"])
+    book = [] if booked["last"] is None else _ask(archive, _BOOK, pair=pair, last=booked["last"])
+    return {"quote": quotes[0] if quotes else None, "book": book}
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Rows of a query, and how complete they are.
@@ -342,6 +369,11 @@ def _window(limits: Range, timeframe: str, bars: int, last_us: int) -> Range:
 
 def _ask(archive: Archive, text: str, **values: Any) -> list[Row]:  # noqa: ANN401 -- whatever SQL accepts
     return _plain(archive.sql(text, to="arrow", decimals=True, **values))
+
+
+def _rows(archive: Archive, text: str, **values: Any) -> list[Row]:  # noqa: ANN401 -- likewise
+    """Return rows as values of Python, which can be parameters of the next statement."""
+    return archive.sql(text, to="arrow", **values).to_pylist()
 
 
 def _plain(table: pa.Table) -> list[Row]:

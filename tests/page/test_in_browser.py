@@ -112,7 +112,7 @@ async def test_pages_are_live_fit_their_window_and_keep_to_the_policy(
             await until(page, "document.querySelector('#sql-answer td') !== null")
             shown_rows = await page.evaluate("document.querySelector('#sql-answer').textContent")
             assert f"{MINUTES + 3 - len(GAP)}" in shown_rows
-            assert "BTC/USD: 10 missing" in shown_rows
+            assert "BTC/USD: 10 trades of the archive missing" in shown_rows
             await page.evaluate("document.querySelector('[data-download=csv]').click()")
             await until(page, "!document.querySelector('[data-download=csv]').disabled")
             file = Path(folder) / "query.csv"
