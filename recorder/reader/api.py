@@ -268,6 +268,7 @@ def _limits(given: Mapping[str, Any]) -> Range:
 
 
 async def query_body(request: web.Request) -> QueryBody:
+    """Return what a request asks. Raises UsageError for a body that is too long, or is no question."""
     content = bytearray()
     async for piece in request.content.iter_any():
         content += piece

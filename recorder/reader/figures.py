@@ -40,7 +40,7 @@ class Figure:
 
 def figures(table: pa.Table) -> list[Figure]:
     """Return what can be drawn of the rows: none where neither time nor labels order them, or of several pairs."""
-    if table.num_rows < 2 or "pair" in table.column_names and len(table["pair"].unique()) > 1:
+    if table.num_rows < 2 or ("pair" in table.column_names and len(table["pair"].unique()) > 1):
         return []
     axis = _axis(table.schema)
     if axis is not None:
@@ -124,9 +124,7 @@ def _heights(values: Sequence[float | None]) -> list[float | None]:
     known = [value for value in values if value is not None]
     low, high = min(known), max(known)
     scale = HEIGHT / (high - low) if high > low else 0.0
-    return [
-        None if value is None else HEIGHT - (value - low) * scale if scale else HEIGHT / 2 for value in values
-    ]
+    return [None if value is None else HEIGHT - (value - low) * scale if scale else HEIGHT / 2 for value in values]
 
 
 def _line(across: Sequence[float], values: Sequence[float | None]) -> str:

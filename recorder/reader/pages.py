@@ -54,7 +54,12 @@ class Pages:
         ]
 
     async def _pair(self, request: web.Request) -> web.StreamResponse:
-        known = {"part": parameters.text, "timeframe": parameters.text, "start": parameters.time_us, "stop": parameters.time_us}
+        known = {
+            "part": parameters.text,
+            "timeframe": parameters.text,
+            "start": parameters.time_us,
+            "stop": parameters.time_us,
+        }
         written = {key: value for key, value in request.query.items() if value}
         given = parameters.read(written, known)
         timeframe = given.get("timeframe", _TIMEFRAME)
@@ -190,7 +195,7 @@ def _following(page: Page, filters: Mapping[str, str]) -> str | None:
     return None if page["next"] is None else "?" + urlencode({**filters, "cursor": page["next"]})
 
 
-def _shown(answer: Answer) -> dict[str, object]:
+def _shown(answer: Answer) -> dict[str, Any]:
     """Return what ``parts/answer.html`` shows of an answer."""
     rows = [[row_text.cell(value) for value in row] for row in row_text.rows(answer.rows.slice(0, SHOWN))]
     numeric = [

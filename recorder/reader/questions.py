@@ -33,8 +33,6 @@ ROWS: Final = 100_000
 BARS: Final = 5_000
 """The maximum number of bars of one answer, with trades or without."""
 CALENDAR_DAYS: Final = 90
-LEVELS: Final = 10
-"""Levels of each side of a book that a page shows: those that checksums cover."""
 _SLOT_US: Final = 900_000_000
 _RESERVED: Final = frozenset({"to", "dtype_backend", "decimals", "index"})
 """Names of parameters of Archive.query() itself."""
@@ -91,9 +89,9 @@ ORDER BY session DESC, message DESC
 LIMIT 1
 """
 _BOOKED: Final = "SELECT max(last_received) AS last FROM book_sessions WHERE pair = $pair"
-_BOOK: Final = f"""
+_BOOK: Final = """
 SELECT side, price, qty, verified, received, sum(qty) OVER (PARTITION BY side ORDER BY level) AS total
-FROM book_at($pair, $last, depth := {LEVELS})
+FROM book_at($pair, $last)
 ORDER BY price DESC
 """
 _CALENDAR: Final = "SELECT pair, day, status FROM certificates WHERE day >= $first ORDER BY pair, day"
@@ -373,7 +371,8 @@ def _ask(archive: Archive, text: str, **values: Any) -> list[Row]:  # noqa: ANN4
 
 def _rows(archive: Archive, text: str, **values: Any) -> list[Row]:  # noqa: ANN401 -- likewise
     """Return rows as values of Python, which can be parameters of the next statement."""
-    return archive.sql(text, to="arrow", **values).to_pylist()
+    found: list[Row] = archive.sql(text, to="arrow", **values).to_pylist()
+    return found
 
 
 def _plain(table: pa.Table) -> list[Row]:
