@@ -6,13 +6,13 @@ import itertools
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
@@ -20,7 +20,17 @@ import pyarrow.parquet as pq
 
 from recorder.archive import locks, schema
 from recorder.archive.compaction import compact
-from recorder.archive.datasets import INSTRUMENTS, MARKET_JOURNAL, QUOTE_SESSIONS, QUOTES, SCHEMA_FILE, Branch
+from recorder.archive.datasets import (
+    BOOK,
+    BOOK_SESSIONS,
+    BOOKS_JOURNAL,
+    INSTRUMENTS,
+    MARKET_JOURNAL,
+    QUOTE_SESSIONS,
+    QUOTES,
+    SCHEMA_FILE,
+    Branch,
+)
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout, digest_in
 from recorder.archive.open_archive import create
@@ -29,7 +39,7 @@ from recorder.archive.schema import PRICE, QTY, TIME
 from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.archive.trades import TradeArchive
 from recorder.core.evidence import Promise
-from recorder.core.model import Candle, Event, Instrument, SessionPart, TopOfBook, Trade
+from recorder.core.model import BookPart, BookRow, Candle, Event, Instrument, SessionPart, TopOfBook, Trade
 from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -161,6 +171,7 @@ class Written:
         self.writer = self._archive
         self._tables = SegmentTables(self.layout, Disk(), staging=staging)
         self._quotes = SegmentTables(self.layout, Disk(), staging=staging, journal=MARKET_JOURNAL)
+        self._books = SegmentTables(self.layout, Disk(), staging=staging, journal=BOOKS_JOURNAL)
         self._segment = itertools.count(max(highest(self.layout), highest(self.layout, MARKET_JOURNAL)) + 1)
         self.journal = Journal(data, Disk(), staging=staging, now_ns=START_US * 1000)
 
@@ -198,6 +209,29 @@ class Written:
             parts.append(SessionPart(pair, session, None, last, 0, None, None, ended_us, ended_us))
         self._quotes.add(Branch(QUOTE_SESSIONS), parts)
         self._quotes.write(named(next(self._segment), journal=MARKET_JOURNAL))
+
+    def booked(
+        self,
+        bids: Mapping[str, str],
+        asks: Mapping[str, str],
+        received_us: int,
+        *,
+        pair: str = "BTC/USD",
+        verified: bool = True,
+    ) -> None:
+        """Archive a session of one whole book, of prices and quantities, as one drained segment brings it."""
+        session = received_us * 1000
+        sides: list[tuple[Literal["bid", "ask"], str, str]] = [("bid", *one) for one in bids.items()]
+        sides += [("ask", *one) for one in asks.items()]
+        rows = [
+            BookRow(pair, received_us, received_us, session, 0, place, "snapshot", *level, None)
+            for place, level in enumerate(sides)
+        ]
+        proven = (1, 0, received_us, received_us) if verified else (0, 0, received_us, None)
+        part = BookPart(pair, session, 0, 0, 1, *proven, 10, 1, 8, None, None, received_us)
+        self._books.add(Branch(BOOK, pair), rows)
+        self._books.add(Branch(BOOK_SESSIONS), [part])
+        self._books.write(named(next(self._segment), journal=BOOKS_JOURNAL))
 
     def published(self, candles: Sequence[Candle], *, seen: datetime = START) -> None:
         """Archive candles of the exchange as one answer of that moment brought them, a file for each folder."""
