@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from recorder.clock import SystemClock
 from recorder.page.paths import STREAM
 from recorder.reader.__main__ import application
 from recorder.reader.workers import Workers
+from recorder.repair import gap_repair
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.end_to_end.harness import caught_up, config_for, recording, streamed, until
@@ -70,8 +72,9 @@ class Consumer:
 
 
 async def test_consumers_cut_and_resumed_while_a_gap_opens_and_closes_take_each_trade_once_and_in_order(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(gap_repair, "FIRST_RETRY_S", 0.2)  # until the gap is asked for again
     clock, data = SystemClock(), tmp_path / "data"
     sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=0), clock=clock)
     async with sandbox.serve(), recording(config_for(sandbox, data, *PAIRS)):
