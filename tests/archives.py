@@ -227,8 +227,10 @@ class Written:
             BookRow(pair, received_us, received_us, session, 0, place, "snapshot", *level, None)
             for place, level in enumerate(sides)
         ]
-        proven = (1, 0, received_us, received_us) if verified else (0, 0, received_us, None)
-        part = BookPart(pair, session, 0, 0, 1, *proven, 10, 1, 8, None, None, received_us)
+        proven_us = received_us if verified else None
+        part = BookPart(
+            pair, session, 0, 0, 1, int(verified), 0, received_us, proven_us, 10, 1, 8, None, None, received_us
+        )
         self._books.add(Branch(BOOK, pair), rows)
         self._books.add(Branch(BOOK_SESSIONS), [part])
         self._books.write(named(next(self._segment), journal=BOOKS_JOURNAL))
