@@ -109,7 +109,7 @@ class Load:
                 self.seen["live"] += line.startswith(b"data")
 
     async def _pair(self, number: int) -> None:
-        for path in ("/pair/BTC/USD", "/pair/BTC/USD?part=market", "/api/v1/chart?pair=BTC/USD&timeframe=1m"):
+        for path in ("/pair/BTC/USD", "/pair/BTC/USD?part=quote", "/api/v1/chart?pair=BTC/USD&timeframe=1m"):
             async with self._client.get(self._base + path) as answer:
                 await answer.read()
                 self.seen[f"pages {answer.status}"] += 1

@@ -29,6 +29,8 @@ _EVENTS: Final = 100
 _FEW: Final = 12
 _DAYS: Final = 14
 _TIMEFRAME: Final = "15m"
+_PARTS: Final[Mapping[str, Callable[[Archive, str], Any]]] = {"quote": questions.quote, "book": questions.book}
+"""Parts of the page of a pair, each with a template of its name."""
 _OWN: Final = frozenset({"run", "format"})
 """Parameters of the page of a question that are not the question's."""
 
@@ -54,6 +56,8 @@ class Pages:
         ]
 
     async def _pair(self, request: web.Request) -> web.StreamResponse:
+        if "part" in request.query:
+            return await self._part(request)
         known = {
             "part": parameters.text,
             "timeframe": parameters.text,
@@ -64,16 +68,13 @@ class Pages:
         given = parameters.read(written, known)
         timeframe = given.get("timeframe", _TIMEFRAME)
         limits = Range(given.get("start"), given.get("stop"))
-        name = parameters.read({"pair": request.match_info["pair"]}, {"pair": parameters.pair})["pair"]
+        name = _pair_of(request)
 
         def look(archive: Archive) -> dict[str, Any]:
             pair = archive.resolve(name)
-            market = questions.market(archive, pair)
-            if "part" in given:
-                return market
             return {
-                **market,
                 "pair": pair,
+                **{part: ask(archive, pair) for part, ask in _PARTS.items()},
                 "tape": questions.trades(archive, pair, _TAPE, after=None, before=None)["trades"],
                 "candles": questions.candles(archive, pair, timeframe, _CANDLES, limits)["candles"][::-1],
                 "gaps": questions.listed(archive, "gaps", _FEW, None, newest=True, pair=pair)["gaps"],
@@ -82,8 +83,6 @@ class Pages:
             }
 
         found = await self._workers.answer(look)
-        if "part" in given:
-            return _html("parts/market.html", **found)
         return _html(
             "pair.html",
             **found,
@@ -92,6 +91,14 @@ class Pages:
             start=written.get("start", ""),
             stop=written.get("stop", ""),
         )
+
+    async def _part(self, request: web.Request) -> web.StreamResponse:
+        """Return a part of the page of a pair, which is fetched again and again."""
+        part, name = request.query["part"], _pair_of(request)
+        if part not in _PARTS:
+            raise UsageError(f"part is not one of {', '.join(_PARTS)}")
+        found = await self._workers.answer(lambda archive: _PARTS[part](archive, archive.resolve(name)))
+        return _html(f"parts/{part}.html", **{part: found})
 
     async def _ask(self, _: web.Request) -> web.StreamResponse:
         return _html("ask.html", questions=catalogue.questions())
@@ -151,6 +158,11 @@ class Pages:
         return await self._workers.answer(
             lambda archive: questions.listed(archive, name, limit, cursor, newest=True, **filters)
         )
+
+
+def _pair_of(request: web.Request) -> str:
+    found: str = parameters.read({"pair": request.match_info["pair"]}, {"pair": parameters.pair})["pair"]
+    return found
 
 
 def _named(archive: Archive, question: NamedQuery, given: Mapping[str, object], chosen: Format) -> tuple[Answer, bytes]:

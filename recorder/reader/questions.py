@@ -226,15 +226,20 @@ def chart(archive: Archive, pair: str, timeframe: str, limits: Range) -> Page:
         return {"pair": pair, "bars": None, **empty, **ends}
 
 
-def market(archive: Archive, pair: str) -> Page:
-    """Return the newest recorded quote of a pair, and its book by falling price; None and no row if there is none.
+def quote(archive: Archive, pair: str) -> Row | None:
+    """Return the newest recorded quote of a pair with its spread, also in basis points; None if there is none."""
+    ((last,),) = row_text.rows(archive.sql(_QUOTED, to="arrow", pair=pair))
+    found = [] if last is None else _ask(archive, _QUOTE, pair=pair, last=last)
+    return found[0] if found else None
+
+
+def book(archive: Archive, pair: str) -> list[Row]:
+    """Return the newest recorded book of a pair by falling price, ten levels a side; no row if there is none.
 
     ``total`` is the quantity from the best price of the side to this level.
     """
-    (quoted,), (booked,) = (_rows(archive, text, pair=pair) for text in (_QUOTED, _BOOKED))
-    quotes = [] if quoted["last"] is None else _ask(archive, _QUOTE, pair=pair, last=quoted["last"])
-    book = [] if booked["last"] is None else _ask(archive, _BOOK, pair=pair, last=booked["last"])
-    return {"quote": quotes[0] if quotes else None, "book": book}
+    ((last,),) = row_text.rows(archive.sql(_BOOKED, to="arrow", pair=pair))
+    return [] if last is None else _ask(archive, _BOOK, pair=pair, last=last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,12 +372,6 @@ def _window(limits: Range, timeframe: str, bars: int, last_us: int) -> Range:
 
 def _ask(archive: Archive, text: str, **values: Any) -> list[Row]:  # noqa: ANN401 -- whatever SQL accepts
     return _plain(archive.sql(text, to="arrow", decimals=True, **values))
-
-
-def _rows(archive: Archive, text: str, **values: Any) -> list[Row]:  # noqa: ANN401 -- likewise
-    """Return rows as values of Python, which can be parameters of the next statement."""
-    found: list[Row] = archive.sql(text, to="arrow", **values).to_pylist()
-    return found
 
 
 def _plain(table: pa.Table) -> list[Row]:

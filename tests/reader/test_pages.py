@@ -43,8 +43,9 @@ async def test_quotes_and_books_are_shown_where_they_are_recorded(archive: Writt
                 return " ".join((await answer.text()).replace("><", "> <").split())
 
         whole = await page("/pair/BTC/USD")
-        market = await page("/pair/BTC/USD?part=market")
-        assert market in whole
+        parts = [await page(f"/pair/BTC/USD?part={part}") for part in ("quote", "book")]
+        assert all(part in whole for part in parts)
+        market = " ".join(parts)
         for shown in ("100.5<small>", "101.5<small>", "1<small>99 bp</small>", "verified,", "3.5"):
             assert shown in market, shown
         assert f'data-age="{at_us(2) // 1000}"' in market
@@ -57,6 +58,8 @@ async def test_quotes_and_books_are_shown_where_they_are_recorded(archive: Writt
         neither = await page("/pair/ADA/USD")
         assert "Order book" not in neither
         assert 'id="market"' not in neither
+        async with client.get("/pair/ADA/USD?part=<b>") as answer:
+            assert (answer.status, "part is not one of quote, book" in await answer.text()) == (400, True)
 
 
 @pytest.mark.filterwarnings("ignore:trades may be missing")

@@ -143,7 +143,7 @@
   const TAPE = 60;
   const NEAR = 60; // bars before the left edge of what is loaded at which older ones are fetched
   const AGAIN_MS = 60_000; // until all bars are fetched again while some miss trades, which may be stored by then
-  const MARKET_MS = 2000; // until the quote and the book are fetched again
+  const PARTS_MS = { quote: 2000, book: 5000 }; // until each is fetched again
   const EMPTY = 6; // pieces without a trade that are passed over in one go
 
   async function fetched(path, parameters) {
@@ -290,21 +290,25 @@
       },
     });
     setInterval(() => newer().catch(() => {}), 1000);
-    if (byId("market")) setInterval(() => market().catch(() => {}), MARKET_MS);
+    Object.entries(PARTS_MS).forEach(([part, ms]) => current(part, ms));
   }
 
-  /** Fetch the newest quote and book, while the tab is seen. */
-  async function market() {
-    if (document.hidden || market.busy) return;
-    market.busy = true;
-    try {
-      const reply = await fetch("?part=market");
-      if (!reply.ok) return;
-      byId("market").innerHTML = await reply.text();
-      tick();
-    } finally {
-      market.busy = false;
-    }
+  /** Fetch a part of the page again and again while the tab is seen; its age tells if that fails. */
+  function current(part, ms) {
+    const root = document.querySelector(`[data-part="${part}"]`);
+    if (!root) return;
+    setTimeout(async () => {
+      try {
+        const reply = document.hidden ? null : await fetch(`?part=${part}`);
+        if (reply?.ok) {
+          root.innerHTML = await reply.text();
+          tick();
+        }
+      } catch {
+        // the server is away
+      }
+      current(part, ms);
+    }, ms);
   }
 
   /* Statements. */
