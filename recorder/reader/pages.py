@@ -109,24 +109,26 @@ class Pages:
             statement = (await query_body(request)).sql
             if statement is None:
                 raise UsageError("sql is missing")
-            answer = await self._workers.answer(lambda archive: questions.own_sql(archive, statement))
+            shown = await self._workers.answer(lambda archive: _shown(questions.own_sql(archive, statement)))
         except RecorderError as error:
             return _html("parts/answer.html", status=status_of(error), problem=str(error), answer=None)
-        return _html("parts/answer.html", problem=None, address=None, **_shown(answer))
+        return _html("parts/answer.html", problem=None, address=None, **shown)
 
     async def _question(self, request: web.Request) -> web.StreamResponse:
         question = catalogue.question(request.match_info["name"])
         given = _given(question, request)
         chosen = answers.format_of(request.query.get("format"))
-        answer = problem = None
+        shown: dict[str, Any] = {"answer": None}
+        problem = None
         if "run" in request.query:
             try:
-                answer, content = await self._workers.answer(lambda archive: _named(archive, question, given, chosen))
+                if chosen is not Format.JSON:
+                    return await self._download(question, given, chosen)
+                shown = await self._workers.answer(
+                    lambda archive: _shown(questions.named(archive, question.name, given))
+                )
             except RecorderError as error:
                 problem = str(error)
-            else:
-                if chosen is not Format.JSON:
-                    return answers.response(content, chosen, answer, question.name)
         written = {key: ",".join(value) if isinstance(value, list) else str(value) for key, value in given.items()}
         return _html(
             "question.html",
@@ -134,9 +136,17 @@ class Pages:
             question=question,
             given=written,
             problem=problem,
-            **(_shown(answer) if answer else {"answer": None}),
+            **shown,
             address=f"{paths.ASK}/{question.name}?{urlencode({**written, 'run': '1'})}",
         )
+
+    async def _download(self, question: NamedQuery, given: Mapping[str, object], chosen: Format) -> web.StreamResponse:
+        def rows(archive: Archive) -> tuple[Answer, bytes]:
+            answer = questions.named(archive, question.name, given)
+            return answer, answers.encoded(answer, chosen)
+
+        answer, content = await self._workers.answer(rows)
+        return answers.response(content, chosen, answer, question.name)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         known = {"cursor": parameters.CURSOR, "kind": parameters.text, "pair": parameters.pair}
@@ -163,11 +173,6 @@ class Pages:
 def _pair_of(request: web.Request) -> str:
     found: str = parameters.read({"pair": request.match_info["pair"]}, {"pair": parameters.pair})["pair"]
     return found
-
-
-def _named(archive: Archive, question: NamedQuery, given: Mapping[str, object], chosen: Format) -> tuple[Answer, bytes]:
-    answer = questions.named(archive, question.name, given)
-    return answer, b"" if chosen is Format.JSON else answers.encoded(answer, chosen)
 
 
 def _given(question: NamedQuery, request: web.Request) -> dict[str, object]:
@@ -208,7 +213,7 @@ def _following(page: Page, filters: Mapping[str, str]) -> str | None:
 
 
 def _shown(answer: Answer) -> dict[str, Any]:
-    """Return what ``parts/answer.html`` shows of an answer."""
+    """Return what ``parts/answer.html`` shows of an answer; in the thread that asked, since there may be many rows."""
     rows = [[row_text.cell(value) for value in row] for row in row_text.rows(answer.rows.slice(0, SHOWN))]
     numeric = [
         pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)

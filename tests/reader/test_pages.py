@@ -79,6 +79,8 @@ async def test_a_statement_is_answered_like_a_question_with_charts_and_completen
         assert "9 trades of the range missing" in question
         assert question.count("<figure") == 3
         assert "format=csv" in question
+        async with client.get(f"{ASK}/vwap?pair=BTC/USD&width=1+minute&run=1&format=csv") as answer:
+            assert (answer.content_type, (await answer.text()).count("\n")) == ("text/csv", 3)
         for body, expected in (
             ({"sql": "COPY trades TO '/tmp/x.csv'"}, "COPY is refused"),
             ({"sql": "SELECT '<script>' AS x FROM nope"}, "nope"),
