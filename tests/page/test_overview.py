@@ -5,7 +5,6 @@ import pytest
 from recorder.ops.health import HealthState
 from recorder.page import overview
 from recorder.page.overview import PairRow
-from recorder.page.overview import PairRow
 from tests.ops.states import with_
 
 
