@@ -21,6 +21,7 @@ MISSING: Final = "needs Chromium (apt-get install chromium)"
 LONGEST_S: Final = 60
 """For one answer on a busy machine; it takes milliseconds."""
 _LISTENS: Final = re.compile(r"DevTools listening on (ws://\S+)")
+_CODES: Final = {"Tab": 9}
 _OPTIONS: Final = (
     "--headless=new",
     "--no-sandbox",  # CI is root in a container, and the pages are ours
@@ -93,7 +94,7 @@ class Page:
             if not url.startswith(("file:", "data:", "about:", "blob:")):
                 self.complaints.append(url)
 
-    async def open(self, url: str, *, width: int, height: int, dark: bool) -> None:
+    async def open(self, url: str, *, width: int, height: int, dark: bool, scripts: bool = True) -> None:
         attached = await self("Target.attachToTarget", targetId=self._target, flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -101,8 +102,9 @@ class Page:
         await self.resize(width, height)
         scheme = "dark" if dark else "light"
         await self("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        await self("Page.navigate", url=url)
-        await asyncio.wait_for(self._loaded.wait(), LONGEST_S)
+        if not scripts:
+            await self("Emulation.setScriptExecutionDisabled", value=True)
+        await self.go(url)
 
     async def resize(self, width: int, height: int) -> None:
         await self(
@@ -114,6 +116,17 @@ class Page:
         done = await self("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
+
+    async def go(self, url: str) -> None:
+        """Open another address in this tab."""
+        self._loaded.clear()
+        await self("Page.navigate", url=url)
+        await asyncio.wait_for(self._loaded.wait(), LONGEST_S)
+
+    async def press(self, key: str) -> None:
+        """Press a key that has no character, such as Tab."""
+        for kind in ("keyDown", "keyUp"):
+            await self("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=_CODES[key])
 
     async def drawn(self) -> None:
         """Return when what was asked for is on the screen: two frames later."""
@@ -160,15 +173,17 @@ class Browser:
         self._address = address
 
     @asynccontextmanager
-    async def page(self, url: str, *, width: int = 1000, height: int = 640, dark: bool = False) -> AsyncIterator[Page]:
-        """Open an address in a tab of this size, on a system that is light or dark."""
+    async def page(
+        self, url: str, *, width: int = 1000, height: int = 640, dark: bool = False, scripts: bool = True
+    ) -> AsyncIterator[Page]:
+        """Open an address in a tab of this size, on a system that is light or dark; it may have JavaScript off."""
         async with aiohttp.ClientSession() as session, session.ws_connect(self._address, max_msg_size=0) as socket:
             blank = Page(socket, "")
             listening = asyncio.create_task(blank.listen())
             target = (await blank("Target.createTarget", url="about:blank"))["targetId"]
             blank._target = target
             try:
-                await blank.open(url, width=width, height=height, dark=dark)
+                await blank.open(url, width=width, height=height, dark=dark, scripts=scripts)
                 yield blank
             finally:
                 blank._session = ""

@@ -21,6 +21,7 @@ from recorder.disk import ASIDE, Disk, folders_in, listing, names_in
 from recorder.errors import ArchiveInUse, DiskError, UnlistedFolder
 
 _LOCK: Final = ".lock"
+_TABLE: Final = Path("/proc/locks")
 _ATTEMPTS: Final = 100
 """Number of times that a lock file may be removed while it is awaited. Only locks of staging folders are removed."""
 
@@ -59,6 +60,19 @@ def alone(path: Path) -> Iterator[None]:
         except OSError:  # then only the file is locked
             pass
         yield
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process is seen to hold a lock. It is not touched: who takes it now must not be refused.
+
+    Only Linux lists locks, and not those of other hosts; False also where nothing is known.
+    """
+    try:
+        found, listed = path.stat(), _TABLE.read_text()
+    except OSError:
+        return False
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    return any(place in line.split() for line in listed.splitlines())
 
 
 @contextlib.contextmanager

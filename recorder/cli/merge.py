@@ -326,8 +326,8 @@ def _print(found: _MergeReport, theirs: Layout, *, dry_run: bool) -> None:
     for finding in found.findings:
         line = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: it was left out; {finding.remedy}")
         console.print(line, soft_wrap=True)
-    for line in _summary(found, theirs, dry_run=dry_run):
-        echo(line)
+    for sentence in _summary(found, theirs, dry_run=dry_run):
+        echo(sentence)
 
 
 def _summary(found: _MergeReport, theirs: Layout, *, dry_run: bool) -> Iterator[str]:

@@ -55,5 +55,5 @@ async def _serve(settings: Config, recorder_at: OpsConfig, data: Path) -> None:
 def _daemon(own: OpsConfig, recorder_at: OpsConfig, data: Path) -> DaemonReply | str:
     """Return the status of the recorder of this archive; a sentence if none answers."""
     if (own.host, own.port) == (recorder_at.host, recorder_at.port):
-        return "this page shows what is on the disk; no recorder can be at its own address"
+        return "this page shows what is on the disk: a recorder would answer at its own address"
     return query_daemon(recorder_at, data)

@@ -158,9 +158,11 @@ def _quarantine(sizes: Mapping[str, tuple[int, int]]) -> Text:
 
 def _ask_daemon(config_file: Path | None, data: Path) -> DaemonReply | str:
     try:
-        return daemon_client.query_daemon(config.load(config_file).ops, data)
+        reply = daemon_client.query_daemon(config.load(config_file).ops, data)
     except ConfigError as error:  # what is on the disk can be shown all the same
-        return f"no daemon was queried: {error}"
+        reply = f"no daemon was queried: {error}"
+    beside = state.recorder_beside(data) if isinstance(reply, str) else None
+    return reply if beside is None else f"{reply}; {beside}"
 
 
 def _of_daemon(daemon: DaemonReply | str) -> Iterator[Text]:

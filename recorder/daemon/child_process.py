@@ -164,7 +164,7 @@ class ChildProcess(ABC):
             return 1
         self._pid = process.pid
         beside = [asyncio.create_task(self._instruct(process)), asyncio.create_task(self._watch(process))]
-        reading = [asyncio.create_task(self._states(process)), asyncio.create_task(_relay(process, self.name))]
+        reading = [asyncio.create_task(self._states(process)), asyncio.create_task(relay(process, self.name))]
         try:
             code = await process.wait()
             await asyncio.wait(reading, timeout=1.0)
@@ -173,7 +173,7 @@ class ChildProcess(ABC):
             self._forget()
             for one in (*beside, *reading):
                 one.cancel()
-            await _end(process)
+            await end(process, END_S)
             await asyncio.wait([*beside, *reading])
         return None if self._requested else code
 
@@ -188,21 +188,20 @@ class ChildProcess(ABC):
             self._changed.clear()
             await self._changed.wait()
         self._requested = True
-        _signal(process, signal.SIGTERM)
+        send_signal(process, signal.SIGTERM)
         await self._clock.sleep(STOP_S)
         self._log_kill(after_s=STOP_S)
-        _signal(process, signal.SIGKILL)
+        send_signal(process, signal.SIGKILL)
 
     async def _watch(self, process: Process) -> None:
         """Kill the process when it hangs or takes too much memory."""
         while self._reason is None:
             await self._clock.sleep(LOOK_S)
-            size, silent_s = self._memory(process.pid), self._clock.monotonic() - self._heard_s
-            if size is not None and size > LIMIT_BYTES:
-                self._reason = f"it took {size / 1e6:,.0f} MB of memory, of {LIMIT_BYTES / 1e6:,.0f}"
-            elif silent_s > SILENT_S:
+            silent_s = self._clock.monotonic() - self._heard_s
+            self._reason = too_large(self._memory(process.pid), LIMIT_BYTES)
+            if self._reason is None and silent_s > SILENT_S:
                 self._reason = f"it gave no sign of life for {silent_s:.0f} s"
-        _signal(process, signal.SIGKILL)
+        send_signal(process, signal.SIGKILL)
 
     async def _states(self, process: Process) -> None:
         async def take(line: bytes) -> None:
@@ -214,7 +213,7 @@ class ChildProcess(ABC):
         await _each_line(process.stdout, take)
 
 
-async def _relay(process: Process, name: str) -> None:
+async def relay(process: Process, name: str) -> None:
     """Print the log of the process in the recorder's own."""
 
     async def say(line: bytes) -> None:
@@ -236,20 +235,21 @@ async def _each_line(stream: asyncio.StreamReader | None, take: Callable[[bytes]
         await take(line)
 
 
-async def _end(process: Process) -> None:
-    """End the process, if it still runs, without a drain."""
+async def end(process: Process, within_s: float) -> None:
+    """End the process, if it still runs, by the end of its standard input, or else by a signal."""
     if process.returncode is not None:
         return
     assert process.stdin is not None
     process.stdin.close()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), END_S)
+        await asyncio.wait_for(process.wait(), within_s)
         return
-    _signal(process, signal.SIGKILL)
+    send_signal(process, signal.SIGKILL)
     await process.wait()
 
 
-def _signal(process: Process, number: signal.Signals) -> None:
+def send_signal(process: Process, number: signal.Signals) -> None:
+    """Send a signal, if the process still runs."""
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(number)
 
@@ -259,6 +259,13 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return str(number)
+
+
+def too_large(size: int | None, limit: int) -> str | None:
+    """Return why a process of this size, in bytes, is killed; None if it is not."""
+    if size is None or size <= limit:
+        return None
+    return f"it took {size / 1e6:,.0f} MB of memory, of {limit / 1e6:,.0f}"
 
 
 def resident_bytes(pid: int) -> int | None:

@@ -9,6 +9,7 @@ import contextlib
 import json
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, assert_never
@@ -16,7 +17,7 @@ from typing import Any, Final, TypeVar, assert_never
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import duplicate_files, integrity, load_ledger, quarantine, renumbering
+from recorder.archive import duplicate_files, integrity, load_ledger, locks, quarantine, renumbering
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import (
     BOOK_EVENTS,
@@ -41,7 +42,7 @@ from recorder.core.trade_ids import Gap, GapState
 from recorder.disk import undisturbed
 from recorder.errors import CorruptFile, Malformed
 from recorder.journal import live_read
-from recorder.journal.segment import Entry
+from recorder.journal.segment import Entry, segments
 from recorder.kraken import records
 from recorder.kraken.records import (
     Header,
@@ -164,6 +165,23 @@ def read(data: Path) -> list[PairStatus]:
     if damaged:
         raise CorruptFile(damaged[0])
     return found.pairs
+
+
+def recorder_beside(data: Path) -> str | None:
+    """Return what the disk alone tells of the recorder that holds the archive, in a clause; None if none is seen to."""
+    layout = Layout(data)
+    if not locks.is_held(layout.lock):
+        return None
+    written_s = max(map(_written_s, segments(layout.journal)), default=0.0)
+    moment = f"{datetime.fromtimestamp(written_s, UTC):%Y-%m-%d %H:%M:%S}"
+    return "another process records into it" + (f", and last wrote at {moment} UTC" if written_s else "")
+
+
+def _written_s(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # retired in the meantime
+        return 0.0
 
 
 def everything(data: Path) -> ArchiveStatus:

@@ -32,6 +32,7 @@ class ArchiveOverview:
         self._found: ArchiveStatus | None = None
         self._pairs: dict[str, PairStatus] = {}
         self._reply: DaemonReply | str = ""
+        self._beside: str | None = None
         self._disk: DiskRoom | None = None
 
     async def refresh(self) -> None:
@@ -45,6 +46,7 @@ class ArchiveOverview:
         try:
             self._found = archive_status.everything(self._data)
             found = room(self._data)
+            self._beside = archive_status.recorder_beside(self._data)
         except RecorderError as error:
             self._reply = str(error)
             return
@@ -103,9 +105,11 @@ class ArchiveOverview:
         )
 
     def _state(self) -> tuple[Word, list[str], str | None]:
-        if not isinstance(self._reply, DaemonReply):
-            return "stopped", [self._reply] if self._reply else [], None
-        return ("recording" if self._reply.recording else "waiting"), list(self._reply.reasons), self._reply.since
+        if isinstance(self._reply, DaemonReply):
+            return ("recording" if self._reply.recording else "waiting"), list(self._reply.reasons), self._reply.since
+        if self._beside is not None:
+            return "recording", [f"{self._beside}; {self._reply}"], None
+        return "stopped", [self._reply] if self._reply else [], None
 
     def _today(self, found: PairStatus, history: History) -> int | None:
         today = datetime.fromtimestamp(self._clock.wall_ns() // 1_000_000_000, UTC).date().isoformat()

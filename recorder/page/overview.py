@@ -15,6 +15,10 @@ Word = Literal["recording", "catching up", "waiting", "stopped", "starting"]
 PAGE_ROWS: Final = 1_000
 """Trades of one answer of the exchange, by which missing ones are fetched."""
 _UNKNOWN: Final = "\N{EN DASH}"
+SPARK_SLOTS: Final = 96
+"""Places of a small line: quarters of an hour of the last day, the last one that of now."""
+_FIRST_SLOTS: Final = 4
+"""A small line that begins in the first hour of its day has the price of a day ago."""
 GAPS: Final = 8
 """Gaps that are listed, the most recent ones."""
 CALENDARS: Final = 100
@@ -50,7 +54,7 @@ class PairRow:
     spark: Sequence[Sequence[float]] = ()
 
     def cells(self) -> dict[str, Any]:
-        """Return the texts of the row's cells, and the time of the last trade in ms."""
+        """Return the texts of the row's cells, the time of the last trade in ms, and the points of the small line."""
         return {
             "note": self.note,
             "price": _UNKNOWN if self.price is None else templates.grouped(self.price),
@@ -59,7 +63,16 @@ class PairRow:
             "gaps": f"{self.gaps:,}" if self.gaps else "none",
             "missing": f"{self.missing:,}" if self.missing else "",
             "today": _UNKNOWN if self.today is None else f"{self.today:,}",
+            "change": self._change(),
+            "spark": templates.line(self.spark, SPARK_SLOTS) if len(self.spark) > 1 else "",
         }
+
+    def _change(self) -> str:
+        """Return by how much the price differs from that of a day ago, as far as the small line knows that."""
+        if self.price is None or not self.spark or self.spark[0][0] >= _FIRST_SLOTS or not self.spark[0][1]:
+            return _UNKNOWN
+        percent = 100 * (float(self.price) / self.spark[0][1] - 1)
+        return f"{percent:+.2f} %".replace("-", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True, slots=True)

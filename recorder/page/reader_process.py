@@ -28,8 +28,7 @@ from yarl import URL
 
 from recorder.clock import Clock
 from recorder.core.backoff import GrowingDelay
-from recorder.daemon import child_messages
-from recorder.daemon.child_process import resident_bytes
+from recorder.daemon import child_messages, child_process
 from recorder.errors import RecorderError
 
 COMMAND: Final = (sys.executable, "-m", "recorder.reader")
@@ -50,7 +49,6 @@ LAST_S: Final = 60.0
 """If it ends by itself, it is begun again after 1 s, 2 s, … 1 min at the earliest."""
 WORKED_S: Final = 60.0
 """After running this long its end counts as the first."""
-LINE_BYTES: Final = 1 << 16
 
 log = structlog.get_logger()
 
@@ -79,7 +77,7 @@ class ReaderProcess:
         clock: Clock,
         *,
         command: Sequence[str] = COMMAND,
-        memory: Callable[[int], int | None] = resident_bytes,
+        memory: Callable[[int], int | None] = child_process.resident_bytes,
     ) -> None:
         self._data = data
         self._clock = clock
@@ -169,7 +167,7 @@ class ReaderProcess:
                     stdin=PIPE,
                     stdout=DEVNULL,
                     stderr=PIPE,
-                    limit=LINE_BYTES,
+                    limit=child_messages.LINE_BYTES,
                     pass_fds=(listener.fileno(),),
                     start_new_session=True,  # Ctrl-C is for the recorder
                     env=child_messages.environment(os.environ),
@@ -186,7 +184,7 @@ class ReaderProcess:
         )
         self._reason, self._last_s = None, self._clock.monotonic()
         watching = asyncio.create_task(self._watch(process))
-        return _Running(process, client, folder, watching, asyncio.create_task(_relay(process)))
+        return _Running(process, client, folder, watching, asyncio.create_task(child_process.relay(process, NAME)))
 
     async def _watch(self, process: Process) -> None:
         """Wait for the end of the process; end it when it is idle or too large."""
@@ -199,9 +197,8 @@ class ReaderProcess:
                 looking.cancel()
                 if waiting.done():
                     break
-                size = self._memory(process.pid)
-                if size is not None and size > LIMIT_BYTES:
-                    self._kill(process, f"it took {size / 1e6:,.0f} MB of memory, of {LIMIT_BYTES / 1e6:,.0f}")
+                if reason := child_process.too_large(self._memory(process.pid), LIMIT_BYTES):
+                    self._kill(process, reason)
                 elif not self._open and self._clock.monotonic() - self._last_s >= IDLE_S:
                     idle = asyncio.create_task(self._end_if_idle())  # which ends this task
                     await asyncio.wait({idle})
@@ -219,8 +216,7 @@ class ReaderProcess:
 
     def _kill(self, process: Process, reason: str) -> None:
         self._reason = reason
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
+        child_process.send_signal(process, signal.SIGKILL)
 
     def _failed(self, reason: str) -> None:
         self._reason = reason
@@ -234,16 +230,7 @@ class ReaderProcess:
         for task in (running.watching, running.relaying):
             task.cancel()
         await asyncio.wait({running.watching, running.relaying})
-        process = running.process
-        if process.returncode is None:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                await asyncio.wait_for(process.wait(), END_S)
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGKILL)
-                await process.wait()
+        await child_process.end(running.process, END_S)
         await running.client.close()
         shutil.rmtree(running.folder, ignore_errors=True)
 
@@ -251,17 +238,3 @@ class ReaderProcess:
 def _address(url: URL) -> URL:
     """Return the address of a request at the reader: the same path and question, written as they came."""
     return URL.build(scheme="http", host="reader", path=url.raw_path, query_string=url.raw_query_string, encoded=True)
-
-
-async def _relay(process: Process) -> None:
-    """Print the log of the process in the recorder's own."""
-    assert process.stderr is not None
-    while True:
-        try:
-            line = await process.stderr.readline()
-        except ValueError:  # longer than the limit
-            continue
-        if not line:
-            return
-        level, event, fields = child_messages.log_line(line)
-        getattr(log, level)(event, **{**fields, "process": NAME})

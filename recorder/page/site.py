@@ -73,6 +73,7 @@ class Page:
             web.post(LOGIN, self._login),
             web.post(LOGOUT, self._logout),
             web.post(paths.QUERY, self._hand_on),
+            web.post(paths.ASK, self._hand_on),
             *(web.get(path, self._hand_on) for path in (*handed_on, paths.EVENTS, paths.CERTIFICATES)),
         ]
 

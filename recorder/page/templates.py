@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LINE_WIDTH: Final = 120
 LINE_HEIGHT: Final = 24
 """The size of a small line, in units of its drawing."""
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3_600
 _DAY_S: Final = 86_400
@@ -48,7 +50,7 @@ def _environment() -> Environment:
         finalize=lambda value: "" if value is None else printable(value, lines=True) if type(value) is str else value,
     )
     environment.filters |= {"count": count, "ago": ago, "second": second, "bytes": size, "line": line, "price": grouped}
-    environment.filters |= {"coded": coded, "detail": detail, "digits": digits_of}
+    environment.filters |= {"coded": coded, "dated": dated, "detail": detail, "digits": digits_of, "ms": epoch_ms}
     environment.globals["version"] = __version__
     return environment
 
@@ -78,14 +80,24 @@ def coded(sentence: str) -> str:
 def detail(content: Mapping[str, object] | str) -> str:
     """Return the detail of an event, or its JSON, in a line.
 
-    >>> detail({"first_id": 5, "was": {"close": "1.5"}, "reason": None}), detail('{"connection":1}')
+    >>> detail({"first_id": 5, "was": {"close": "1.5"}, "reason": None, "emergency": []}), detail('{"connection":1}')
     ('first_id 5, was {"close": "1.5"}', 'connection 1')
+    >>> detail({"after": "2025-11-10T12:00:00.123456Z", "time_us": 1762776000000000})
+    'after 2025-11-10 12:00:00, time 2025-11-10 12:00:00'
     """
     found = json.loads(content) if isinstance(content, str) else content
     if not isinstance(found, dict):
         return printable(str(content))
-    texts = ((name, value if isinstance(value, str) else json.dumps(value)) for name, value in found.items())
-    return printable(", ".join(f"{name} {text}" for name, text in texts if text != "null"))
+    texts = (_named(name, value) for name, value in found.items() if value not in (None, [], {}))
+    return printable(", ".join(texts))
+
+
+def _named(name: str, value: object) -> str:
+    if name.endswith("_us") and isinstance(value, int):
+        return f"{name.removesuffix('_us')} {second(value)}"
+    if isinstance(value, str):
+        return f"{name} {second(value) if _TIME.fullmatch(value) else value}"
+    return f"{name} {json.dumps(value)}"
 
 
 def grouped(number: str, digits: int = 0) -> str:
@@ -138,6 +150,27 @@ def second(moment: str | int) -> str:
     if isinstance(moment, int):
         return f"{datetime.fromtimestamp(moment // 1_000_000, UTC):%Y-%m-%d %H:%M:%S}"
     return moment[:19].replace("T", " ").removesuffix("Z")
+
+
+def dated(moment: str | int) -> str:
+    """Return a time as markup whose day can be hidden where there is no room for it.
+
+    >>> str(dated(1762776000000000))
+    '<span class="day">2025-11-10</span> 12:00:00'
+    """
+    from markupsafe import Markup  # noqa: PLC0415 -- comes with jinja2
+
+    day, _, time = second(moment).partition(" ")
+    return Markup('<span class="day">{}</span> {}').format(day, time)
+
+
+def epoch_ms(moment: str) -> int:
+    """Return a time, ISO 8601 text, in ms since 1970 UTC.
+
+    >>> epoch_ms("2025-11-10T12:00:01.5Z")
+    1762776001500
+    """
+    return int(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
 def size(length: float) -> str:

@@ -175,7 +175,7 @@ class Api:
         return as_json({"catalogue": found})
 
     async def _query(self, _given: Mapping[str, Any], request: web.Request) -> web.Response:
-        body = await _body(request)
+        body = await query_body(request)
         if (body.sql is None) == (body.name is None):
             raise UsageError("give either sql, or the name of a question of the catalogue")
         chosen = answers.format_of(body.format, request.headers.get("Accept", ""))
@@ -267,7 +267,8 @@ def _limits(given: Mapping[str, Any]) -> Range:
     return Range(start_us, stop_us)
 
 
-async def _body(request: web.Request) -> QueryBody:
+async def query_body(request: web.Request) -> QueryBody:
+    """Return what a request asks. Raises UsageError for a body that is too long, or is no question."""
     content = bytearray()
     async for piece in request.content.iter_any():
         content += piece

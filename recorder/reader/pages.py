@@ -6,17 +6,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
+import pyarrow as pa
 from aiohttp import web
 
-from recorder.errors import RecorderError
+from recorder.errors import RecorderError, UsageError
 from recorder.page import paths, templates
 from recorder.query import catalogue, row_text
 from recorder.query.arguments import Range
 from recorder.query.catalogue import NamedQuery
 from recorder.query.connect import Archive
-from recorder.reader import answers, parameters, questions
+from recorder.reader import answers, figures, parameters, questions
 from recorder.reader.answers import Format
-from recorder.reader.api import status_of, unexpected
+from recorder.reader.api import query_body, status_of, unexpected
 from recorder.reader.questions import Answer, Page
 from recorder.reader.workers import Workers
 
@@ -28,6 +29,8 @@ _EVENTS: Final = 100
 _FEW: Final = 12
 _DAYS: Final = 14
 _TIMEFRAME: Final = "15m"
+_PARTS: Final[Mapping[str, Callable[[Archive, str], Any]]] = {"quote": questions.quote, "book": questions.book}
+"""Parts of the page of a pair, each with a template of its name."""
 _OWN: Final = frozenset({"run", "format"})
 """Parameters of the page of a question that are not the question's."""
 
@@ -47,20 +50,31 @@ class Pages:
             paths.EVENTS: self._events,
             paths.CERTIFICATES: self._certificates,
         }
-        return [web.get(path, _handler(page)) for path, page in pages.items()]
+        return [
+            web.post(paths.ASK, _handler(self._own_sql)),
+            *(web.get(path, _handler(page)) for path, page in pages.items()),
+        ]
 
     async def _pair(self, request: web.Request) -> web.StreamResponse:
-        known = {"timeframe": parameters.text, "start": parameters.time_us, "stop": parameters.time_us}
+        if "part" in request.query:
+            return await self._part(request)
+        known = {
+            "part": parameters.text,
+            "timeframe": parameters.text,
+            "start": parameters.time_us,
+            "stop": parameters.time_us,
+        }
         written = {key: value for key, value in request.query.items() if value}
         given = parameters.read(written, known)
         timeframe = given.get("timeframe", _TIMEFRAME)
         limits = Range(given.get("start"), given.get("stop"))
-        name = parameters.read({"pair": request.match_info["pair"]}, {"pair": parameters.pair})["pair"]
+        name = _pair_of(request)
 
         def look(archive: Archive) -> dict[str, Any]:
             pair = archive.resolve(name)
             return {
                 "pair": pair,
+                **{part: ask(archive, pair) for part, ask in _PARTS.items()},
                 "tape": questions.trades(archive, pair, _TAPE, after=None, before=None)["trades"],
                 "candles": questions.candles(archive, pair, timeframe, _CANDLES, limits)["candles"][::-1],
                 "gaps": questions.listed(archive, "gaps", _FEW, None, newest=True, pair=pair)["gaps"],
@@ -78,22 +92,43 @@ class Pages:
             stop=written.get("stop", ""),
         )
 
+    async def _part(self, request: web.Request) -> web.StreamResponse:
+        """Return a part of the page of a pair, which is fetched again and again."""
+        part, name = request.query["part"], _pair_of(request)
+        if part not in _PARTS:
+            raise UsageError(f"part is not one of {', '.join(_PARTS)}")
+        found = await self._workers.answer(lambda archive: _PARTS[part](archive, archive.resolve(name)))
+        return _html(f"parts/{part}.html", **{part: found})
+
     async def _ask(self, _: web.Request) -> web.StreamResponse:
         return _html("ask.html", questions=catalogue.questions())
+
+    async def _own_sql(self, request: web.Request) -> web.StreamResponse:
+        """Answer a statement with the part of the page that shows its rows, or the problem."""
+        try:
+            statement = (await query_body(request)).sql
+            if statement is None:
+                raise UsageError("sql is missing")
+            shown = await self._workers.answer(lambda archive: _shown(questions.own_sql(archive, statement)))
+        except RecorderError as error:
+            return _html("parts/answer.html", status=status_of(error), problem=str(error), answer=None)
+        return _html("parts/answer.html", problem=None, address=None, **shown)
 
     async def _question(self, request: web.Request) -> web.StreamResponse:
         question = catalogue.question(request.match_info["name"])
         given = _given(question, request)
         chosen = answers.format_of(request.query.get("format"))
-        answer = problem = None
+        shown: dict[str, Any] = {"answer": None}
+        problem = None
         if "run" in request.query:
             try:
-                answer, content = await self._workers.answer(lambda archive: _named(archive, question, given, chosen))
+                if chosen is not Format.JSON:
+                    return await self._download(question, given, chosen)
+                shown = await self._workers.answer(
+                    lambda archive: _shown(questions.named(archive, question.name, given))
+                )
             except RecorderError as error:
                 problem = str(error)
-            else:
-                if chosen is not Format.JSON:
-                    return answers.response(content, chosen, answer, question.name)
         written = {key: ",".join(value) if isinstance(value, list) else str(value) for key, value in given.items()}
         return _html(
             "question.html",
@@ -101,11 +136,17 @@ class Pages:
             question=question,
             given=written,
             problem=problem,
-            answer=answer,
-            rows=_texts(answer) if answer else [],
-            chart=_lines(answer) if answer else [],
+            **shown,
             address=f"{paths.ASK}/{question.name}?{urlencode({**written, 'run': '1'})}",
         )
+
+    async def _download(self, question: NamedQuery, given: Mapping[str, object], chosen: Format) -> web.StreamResponse:
+        def rows(archive: Archive) -> tuple[Answer, bytes]:
+            answer = questions.named(archive, question.name, given)
+            return answer, answers.encoded(answer, chosen)
+
+        answer, content = await self._workers.answer(rows)
+        return answers.response(content, chosen, answer, question.name)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         known = {"cursor": parameters.CURSOR, "kind": parameters.text, "pair": parameters.pair}
@@ -129,9 +170,9 @@ class Pages:
         )
 
 
-def _named(archive: Archive, question: NamedQuery, given: Mapping[str, object], chosen: Format) -> tuple[Answer, bytes]:
-    answer = questions.named(archive, question.name, given)
-    return answer, b"" if chosen is Format.JSON else answers.encoded(answer, chosen)
+def _pair_of(request: web.Request) -> str:
+    found: str = parameters.read({"pair": request.match_info["pair"]}, {"pair": parameters.pair})["pair"]
+    return found
 
 
 def _given(question: NamedQuery, request: web.Request) -> dict[str, object]:
@@ -171,20 +212,17 @@ def _following(page: Page, filters: Mapping[str, str]) -> str | None:
     return None if page["next"] is None else "?" + urlencode({**filters, "cursor": page["next"]})
 
 
-def _texts(answer: Answer) -> list[list[str]]:
-    rows = row_text.rows(answer.rows.slice(0, SHOWN))
-    return [[row_text.cell(value) for value in row] for row in rows]
-
-
-def _lines(answer: Answer) -> list[dict[str, object]]:
-    """Return a line for each of the first columns of numbers of an answer that is a series in time."""
-    table = answer.rows
-    if "time" not in table.column_names or not 2 <= table.num_rows <= questions.BARS:
-        return []
-    lines: list[dict[str, object]] = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        values = column.to_pylist()
-        if str(column.type).startswith(("decimal", "double", "int")) and any(value is not None for value in values):
-            points = [[place, float(value)] for place, value in enumerate(values) if value is not None]
-            lines.append({"name": name, "points": points, "slots": len(values)})
-    return lines[:3]
+def _shown(answer: Answer) -> dict[str, Any]:
+    """Return what ``parts/answer.html`` shows of an answer; in the thread that asked, since there may be many rows."""
+    rows = [[row_text.cell(value) for value in row] for row in row_text.rows(answer.rows.slice(0, SHOWN))]
+    numeric = [
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        for kind in answer.rows.schema.types
+    ]
+    return {
+        "answer": answer,
+        "names": answer.rows.column_names,
+        "rows": rows,
+        "numeric": numeric,
+        "figures": figures.figures(answer.rows),
+    }

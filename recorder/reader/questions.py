@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from recorder.core.model import TIMEFRAMES
 from recorder.errors import UsageError
+from recorder.page.overview import SPARK_SLOTS
 from recorder.query import arguments, candle_plot, catalogue, row_text
 from recorder.query.arguments import Range
 from recorder.query.chart_rows import bar_begin, moment, width_us
@@ -31,8 +32,6 @@ ROWS: Final = 100_000
 """The maximum number of rows of one answer."""
 BARS: Final = 5_000
 """The maximum number of bars of one answer, with trades or without."""
-SPARK_SLOTS: Final = 96
-"""Points of a small line: quarters of an hour of the last day."""
 CALENDAR_DAYS: Final = 90
 _SLOT_US: Final = 900_000_000
 _RESERVED: Final = frozenset({"to", "dtype_backend", "decimals", "index"})
@@ -79,6 +78,21 @@ FROM trades
 WHERE time >= $since
 GROUP BY ALL
 ORDER BY ALL
+"""
+_QUOTED: Final = "SELECT max(last_received) AS last FROM quote_sessions WHERE pair = $pair"
+_QUOTE: Final = """
+SELECT received, bid, bid_qty, ask, ask_qty, quote_spread(bid, ask) AS spread,
+    (10000 * quote_spread(bid, ask) / mid_price(bid, ask))::DOUBLE AS basis_points
+FROM quotes
+WHERE pair = $pair AND received > $last - INTERVAL 1 HOUR
+ORDER BY session DESC, message DESC
+LIMIT 1
+"""
+_BOOKED: Final = "SELECT max(last_received) AS last FROM book_sessions WHERE pair = $pair"
+_BOOK: Final = """
+SELECT side, price, qty, verified, received, sum(qty) OVER (PARTITION BY side ORDER BY level) AS total
+FROM book_at($pair, $last)
+ORDER BY price DESC
 """
 _CALENDAR: Final = "SELECT pair, day, status FROM certificates WHERE day >= $first ORDER BY pair, day"
 
@@ -210,6 +224,22 @@ def chart(archive: Archive, pair: str, timeframe: str, limits: Range) -> Page:
     except UsageError:
         empty = {"from": (part.start_us or 0) // 1000, "until": (part.stop_us or 0) // 1000}
         return {"pair": pair, "bars": None, **empty, **ends}
+
+
+def quote(archive: Archive, pair: str) -> Row | None:
+    """Return the newest recorded quote of a pair with its spread, also in basis points; None if there is none."""
+    ((last,),) = row_text.rows(archive.sql(_QUOTED, to="arrow", pair=pair))
+    found = [] if last is None else _ask(archive, _QUOTE, pair=pair, last=last)
+    return found[0] if found else None
+
+
+def book(archive: Archive, pair: str) -> list[Row]:
+    """Return the newest recorded book of a pair by falling price, ten levels a side; no row if there is none.
+
+    ``total`` is the quantity from the best price of the side to this level.
+    """
+    ((last,),) = row_text.rows(archive.sql(_BOOKED, to="arrow", pair=pair))
+    return [] if last is None else _ask(archive, _BOOK, pair=pair, last=last)
 
 
 @dataclass(frozen=True, slots=True)

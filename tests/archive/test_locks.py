@@ -49,6 +49,17 @@ def layout(tmp_path: Path) -> Layout:
     return made
 
 
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux lists locks")
+def test_a_lock_is_seen_to_be_held_without_being_taken(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    assert not locks.is_held(path)
+    with locks.alone(path):
+        assert locks.is_held(path)
+    assert not locks.is_held(path)
+    with locks.alone(path):  # looking has left no lock behind
+        pass
+
+
 def test_a_lock_is_held_by_one_and_free_again_afterwards(layout: Layout) -> None:
     for _ in range(2):
         with locks.hold(layout.lock), pytest.raises(ArchiveInUse, match="locked by another process"):

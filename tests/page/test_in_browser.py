@@ -16,7 +16,7 @@ from recorder.ops.server import serve
 from recorder.page.access import Access
 from recorder.page.opened import limits_for
 from recorder.page.site import Page as Site
-from tests.archives import Written, at_us, trade, writing
+from tests.archives import Written, at_us, quote, trade, writing
 from tests.browser import FOUND, MISSING, Browser, Page, browsing
 from tests.page.parts import Source, beside
 from tests.servers import free_port
@@ -112,7 +112,7 @@ async def test_pages_are_live_fit_their_window_and_keep_to_the_policy(
             await until(page, "document.querySelector('#sql-answer td') !== null")
             shown_rows = await page.evaluate("document.querySelector('#sql-answer').textContent")
             assert f"{MINUTES + 3 - len(GAP)}" in shown_rows
-            assert "BTC/USD: 10 missing" in shown_rows
+            assert "BTC/USD: 10 trades of the archive missing" in shown_rows
             await page.evaluate("document.querySelector('[data-download=csv]').click()")
             await until(page, "!document.querySelector('[data-download=csv]').disabled")
             file = Path(folder) / "query.csv"
@@ -120,4 +120,49 @@ async def test_pages_are_live_fit_their_window_and_keep_to_the_policy(
                 while not file.exists():
                     await asyncio.sleep(0.05)
             assert file.read_text() == f"trades\n{MINUTES + 3 - len(GAP)}\n"
+            assert complaints(page, base) == []
+
+
+UNNAMED = """[...document.querySelectorAll("a, button, input:not([type=hidden]), textarea, [role=region], [role=img]")]
+  .filter(one => !one.labels?.length && !one.textContent.trim() && !one.ariaLabel)
+  .map(one => one.outerHTML)"""
+"""What a screen reader has no name for."""
+
+
+async def test_without_javascript_there_are_tables_and_all_can_be_reached_by_keys(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with writing(tmp_path / "data") as written:
+        written.append([trade(n + 1, at_us(n), str(100 + n % 7)) for n in range(8)])
+        written.quoted([quote(1, 0, at_us(7), "105.5", "106.5")])
+        written.one_book({"105.1": "2"}, {"106.3": "3"}, at_us(7))
+        async with shown(written) as (base, _), browser.page(base, width=1280, height=800, scripts=False) as page:
+
+            async def texts(selector: str) -> list[str]:
+                found: list[str] = await page.evaluate(
+                    f"[...document.querySelectorAll({selector!r})].map(one => one.innerText)"
+                )
+                return found
+
+            assert await texts("html.scripted") == []  # nothing has run
+            assert "97,000.10" in (await texts("#pairs td"))[0]
+            assert await page.evaluate(UNNAMED) == []
+            # The first key leads past the bar, and each further one on to something that shows that it has the focus.
+            await page.press("Tab")
+            assert await page.evaluate("document.activeElement.innerText") == "Skip to the content"
+            for _ in range(3):
+                await page.press("Tab")
+                assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+            await page.go(f"{base}/pair/BTC/USD?timeframe=1m")
+            assert len(await texts("#tape tbody tr")) == 8
+            assert len(await texts("[aria-labelledby=candles-title] tbody tr")) == 8
+            assert "106.5" in (await texts(".quote .ask"))[0]
+            assert [row.split()[1] for row in await texts(".ladder tbody tr")] == ["106.3", "105.1"]
+            assert "ago" not in (await texts(".book h2"))[0]
+            assert "JavaScript" in (await texts("noscript"))[0]
+            assert await page.evaluate(UNNAMED) == []
+            await page.go(f"{base}/ask/vwap?pair=BTC%2FUSD&width=1+minute&run=1")
+            assert len(await texts(".answer tbody tr")) == 8
+            assert await page.evaluate("document.querySelector('figure path').getBoundingClientRect().width") > 500
+            assert await page.evaluate(UNNAMED) == []
             assert complaints(page, base) == []

@@ -42,3 +42,19 @@ def test_a_calendar_shows_the_worst_pairs() -> None:
     shown = overview.worst_first(calendar)
     assert len(shown) == overview.CALENDARS
     assert shown[-1][0] == "ZZZ/USD"
+
+
+def test_the_change_of_a_day_is_told_where_the_price_of_a_day_ago_is_known() -> None:
+    day = [[1, 100.0], [95, 111.0]]
+    for price, spark, expected in (
+        ("110", day, "+10.00 %"),
+        ("99.5", day, "\N{MINUS SIGN}0.50 %"),
+        ("100", day, "+0.00 %"),
+        ("110", day[1:], "\N{EN DASH}"),  # recorded for less than a day
+        ("110", [], "\N{EN DASH}"),
+        ("110", [[0, 0.0]], "\N{EN DASH}"),
+        (None, day, "\N{EN DASH}"),
+    ):
+        assert PairRow("BTC/USD", price=price, spark=spark).cells()["change"] == expected
+    assert PairRow("BTC/USD", spark=day).cells()["spark"] == "1.3,22.0 120.0,2.0"
+    assert PairRow("BTC/USD", spark=day[:1]).cells()["spark"] == ""

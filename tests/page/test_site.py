@@ -93,13 +93,14 @@ async def test_requests_of_other_sites_are_refused() -> None:
         ):
             assert await bench.status("/", headers=headers) == expected, headers
         post: dict[str, Any] = {"method": "POST"}
-        for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
-            assert await bench.status("/api/v1/query", data=b"{}", headers={"Content-Type": kind}, **post) == 415
-        assert await bench.status("/api/v1/query", json={}, headers={"Origin": "http://evil.example"}, **post) == 403
-        assert await bench.status("/api/v1/query", json={}, **post) == 503  # the reader sleeps
-        assert await bench.status("/api/v1/query", json={"sql": "x" * 70_000}, **post) == 413
         navigated = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
-        assert await bench.status("/api/v1/query", json={}, headers=navigated, **post) == 403
+        for path in ("/api/v1/query", "/ask"):
+            for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+                assert await bench.status(path, data=b"{}", headers={"Content-Type": kind}, **post) == 415
+            assert await bench.status(path, json={}, headers={"Origin": "http://evil.example"}, **post) == 403
+            assert await bench.status(path, json={}, **post) == 503  # the reader sleeps
+            assert await bench.status(path, json={"sql": "x" * 70_000}, **post) == 413
+            assert await bench.status(path, json={}, headers=navigated, **post) == 403
 
 
 async def test_no_path_leads_out_of_the_list_of_files_and_files_are_sent_once() -> None:

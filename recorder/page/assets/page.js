@@ -76,8 +76,10 @@
     const rows = new Map([...document.querySelectorAll("#pairs tr[data-pair]")].map((row) => [row.dataset.pair, row]));
 
     function mark(row) {
-      const gaps = row.querySelector('[data-cell="gaps"]');
+      const [gaps, change] = ["gaps", "change"].map((name) => row.querySelector(`[data-cell="${name}"]`));
       gaps.classList.toggle("has", gaps.textContent !== "none");
+      change.classList.toggle("up", change.textContent.startsWith("+"));
+      change.classList.toggle("down", change.textContent.startsWith("\u2212"));
     }
 
     function show(row, cells) {
@@ -85,6 +87,10 @@
         const cell = row.querySelector(`[data-cell="${name}"]`);
         if (name === "last") {
           if (value !== null) cell.dataset.age = value;
+          continue;
+        }
+        if (name === "spark") {
+          cell.setAttribute("points", value);
           continue;
         }
         if (cell.textContent === value) continue;
@@ -105,9 +111,16 @@
       }
       for (const [pair, cells] of Object.entries(changed)) show(rows.get(pair), cells);
       for (const [name, html] of Object.entries(parts)) document.querySelector(`[data-part="${name}"]`).innerHTML = html;
+      entitle();
       tick();
     }
 
+    /** Show the state in the title too, where it is seen while another tab is looked at. */
+    function entitle() {
+      document.title = `${document.querySelector(".word").textContent} · kraken-recorder`;
+    }
+
+    entitle();
     rows.forEach(mark);
     const filter = byId("filter");
     if (filter) {
@@ -130,6 +143,7 @@
   const TAPE = 60;
   const NEAR = 60; // bars before the left edge of what is loaded at which older ones are fetched
   const AGAIN_MS = 60_000; // until all bars are fetched again while some miss trades, which may be stored by then
+  const PARTS_MS = { quote: 2000, book: 5000 }; // until each is fetched again
   const EMPTY = 6; // pieces without a trade that are passed over in one go
 
   async function fetched(path, parameters) {
@@ -239,10 +253,11 @@
     }
 
     function trade(one) {
+      const [day, time] = second(one.time).split(" ");
       const row = element(
         "tr",
         { className: one.side === "sell" ? "sell" : "buy" },
-        element("td", { textContent: second(one.time) }),
+        element("td", {}, element("span", { className: "day", textContent: day }), ` ${time}`),
         element("td", { textContent: one.side }),
         element("td", { className: "number", textContent: aligned(one.price, 3) }),
         element("td", { className: "number", textContent: aligned(one.qty, 4) }),
@@ -252,6 +267,7 @@
       body.prepend(row);
       while (body.rows.length > TAPE) body.lastElementChild.remove();
       newest = one.trade_id;
+      document.title = `${aligned(one.price, 3)} ${name}`;
       stale = true;
       if (byId("tape-state").textContent) whole = 0; // a gap has closed
       byId("tape-state").textContent = "";
@@ -274,6 +290,25 @@
       },
     });
     setInterval(() => newer().catch(() => {}), 1000);
+    Object.entries(PARTS_MS).forEach(([part, ms]) => current(part, ms));
+  }
+
+  /** Fetch a part of the page again and again while the tab is seen; its age tells if that fails. */
+  function current(part, ms) {
+    const root = document.querySelector(`[data-part="${part}"]`);
+    if (!root) return;
+    setTimeout(async () => {
+      try {
+        const reply = document.hidden ? null : await fetch(`?part=${part}`);
+        if (reply?.ok) {
+          root.innerHTML = await reply.text();
+          tick();
+        }
+      } catch {
+        // the server is away
+      }
+      current(part, ms);
+    }, ms);
   }
 
   /* Statements. */
@@ -284,19 +319,16 @@
     const said = byId("sql-state");
     const answer = byId("sql-answer");
 
-    async function send(format) {
+    const post = (path, content) =>
+      fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(content) });
+
+    /** Send the statement, and give the reply to `take`. */
+    async function send(path, more, take) {
       const began = performance.now();
       said.textContent = "running";
       for (const button of form.querySelectorAll("button")) button.disabled = true;
       try {
-        const reply = await fetch("/api/v1/query", {
-          method: "POST",
-          headers: { "Content-Type": "application/json" },
-          body: JSON.stringify({ sql: byId("sql").value, format }),
-        });
-        if (!reply.ok) throw new Error((await reply.json()).error);
-        if (format === "json") show(await reply.json());
-        else save(await reply.blob(), `query.${format}`);
+        await take(await post(path, { sql: byId("sql").value, ...more }));
         said.textContent = `${((performance.now() - began) / 1000).toFixed(2)} s`;
       } catch (error) {
         said.textContent = "";
@@ -306,43 +338,36 @@
       }
     }
 
-    function save(blob, name) {
-      const link = element("a", { href: URL.createObjectURL(blob), download: name });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    /** Show the answer or the problem in what the server rendered, which may be a whole page. */
+    async function show(reply) {
+      const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+      const found = page.querySelector(".answer, .problem");
+      if (found === null) throw new Error(reply.statusText || "no answer came");
+      answer.replaceChildren(found);
     }
 
-    function show({ columns, rows, truncated, completeness }) {
-      const SHOWN = 200;
-      const numeric = columns.map(({ type }) => /^(u?int|decimal|double|float)/.test(type));
-      const cell = (tag, text, place) => element(tag, { textContent: text, className: numeric[place] ? "number" : "" });
-      const head = element("tr", {}, ...columns.map(({ name }, place) => cell("th", name, place)));
-      for (const one of head.children) one.scope = "col";
-      const text = (value) => (value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value));
-      const body = rows.slice(0, SHOWN).map((row) => element("tr", {}, ...row.map((value, at) => cell("td", text(value), at))));
-      const missing = Object.entries(completeness.missing).map(([of, count]) => `${of}: ${count.toLocaleString("en-US")} missing`);
-      const of = rows.length === 1 ? "1 row" : `${rows.length.toLocaleString("en-US")} rows`;
-      const notes = [of + (truncated ? ", cut there" : "") + (rows.length > SHOWN ? `; the first ${SHOWN} are shown` : "")];
-      notes.push(missing.length ? `trades of the archive are missing: ${missing.join(", ")}` : "no trade of the archive is known to be missing");
-      answer.replaceChildren(
-        element("p", { className: "completeness", textContent: `${notes.join("; ")}.` }),
-        element("div", { className: "scroll tall" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...body))),
-      );
-    }
+    const save = (format) => async (reply) => {
+      if (!reply.ok) throw new Error((await reply.json()).error);
+      const link = element("a", { href: URL.createObjectURL(await reply.blob()), download: `query.${format}` });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    };
 
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      send("json");
+      send("/ask", {}, show);
     });
     form.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
     });
     for (const button of form.querySelectorAll("[data-download]")) {
-      button.addEventListener("click", () => send(button.dataset.download));
+      const format = button.dataset.download;
+      button.addEventListener("click", () => send("/api/v1/query", { format }, save(format)));
     }
   }
 
   document.addEventListener("DOMContentLoaded", () => {
+    document.documentElement.classList.add("scripted");
     ({ overview, pair, ask })[page]?.();
     tick();
     setInterval(tick, 1000);
