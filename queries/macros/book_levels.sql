@@ -11,11 +11,24 @@
 --             own; no message is missing since a whole book; and the level is one of the best 10 of its side, which is
 --             what checksums cover. Otherwise it is as received
 --
--- A moment of which nothing is known has no row. A session counts until its last message: whoever asks for a later
--- moment gets that state, not verified. What is read are the rows since the journal segment before the first moment; by
--- time, those around it, since a host's clock may be off by a minute.
+-- A moment of which nothing is known has no row; a pair without any recorded book is an error. A session counts until
+-- its last message: whoever asks for a later moment gets that state, not verified. What is read are the rows since the
+-- journal segment before the first moment; by time, those around it, since a host's clock may be off by a minute.
+--
+-- book_levels_between(pair, moments, first, last, by)  the same, of moments that lie between two times. DuckDB evaluates a
+--                                                      computed list for each row that it filters, but a time only once
+-- without_book(wanted)                                 no row if a book of the pair is stored, else an error
 
-CREATE OR REPLACE MACRO book_levels(pair, moments, "by") AS TABLE
+CREATE OR REPLACE MACRO without_book(wanted) AS TABLE
+SELECT
+    error(
+        'the archive holds no book of ''' || wanted || ''': books.pairs in the configuration names the pairs of which '
+        || 'one is recorded'
+    )::VARCHAR AS pair
+WHERE NOT EXISTS(SELECT 1 FROM stored_book_sessions() AS s WHERE s.pair = wanted)
+    AND NOT EXISTS(SELECT 1 FROM stored_book() AS b WHERE b.pair = wanted);
+
+CREATE OR REPLACE MACRO book_levels_between(pair, moments, first, last, "by") AS TABLE
 WITH
 parts AS (
     SELECT s.session, s.first_received, s.last_received, s.last_message, s.first_message, s.mismatches
@@ -33,10 +46,10 @@ sessions AS (
 ends AS (
     SELECT
         coalesce(
-            max(p.first_received) FILTER (p.first_received <= list_min(moments) - book_slack("by")),
-            list_min(moments) - book_slack("by")
+            max(p.first_received) FILTER (p.first_received <= first - book_slack("by")),
+            first - book_slack("by")
         ) AS low,
-        list_max(moments) + book_slack("by") AS high
+        last + book_slack("by") AS high
     FROM parts AS p
 ),
 read AS (
@@ -45,7 +58,7 @@ read AS (
         CASE WHEN "by" = 'time' THEN coalesce(b.time, b.received) ELSE b.received END AS stamp
     FROM stored_book() AS b
     WHERE b.pair = pair
-        AND b.date BETWEEN utc_day(list_min(moments)) - 3 AND utc_day(list_max(moments)) + 1
+        AND b.date BETWEEN utc_day(first) - 3 AND utc_day(last) + 1
         AND b.received >= (SELECT e.low FROM ends AS e)
         AND b.received <= (SELECT e.high FROM ends AS e)
 ),
@@ -79,14 +92,17 @@ asked AS (
     SELECT unnest(list_distinct(moments)) AS moment
 ),
 -- The latest session that had begun by then, and its last message: stamps of the exchange may step back a little.
+so_far AS (
+    SELECT DISTINCT
+        m.stamp,
+        max({'session': m.session, 'message': m.message}) OVER (ORDER BY m.stamp) AS place
+    FROM messages AS m
+),
 chosen AS (
-    SELECT
-        a.moment,
-        max({'session': m.session, 'message': m.message}) AS place
+    SELECT a.moment, f.place
     FROM asked AS a
-    INNER JOIN messages AS m
-        ON m.stamp <= a.moment
-    GROUP BY a.moment
+    ASOF INNER JOIN so_far AS f
+        ON a.moment >= f.stamp
 ),
 shown AS (
     SELECT
@@ -105,6 +121,13 @@ shown AS (
         ON m.session = s.session
     WHERE m.base IS NOT NULL
 ),
+-- Numbered, so that the levels of many messages are found by equality, whose costs grow with what is found alone.
+numbered AS (
+    SELECT
+        d.*,
+        row_number() OVER (PARTITION BY d.session ORDER BY d.message) AS number
+    FROM (SELECT DISTINCT h.session, h.message FROM shown AS h) AS d
+),
 -- A row is in force until the next one of its price.
 spans AS (
     SELECT
@@ -117,6 +140,26 @@ spans AS (
             OVER (PARTITION BY r.session, r.side, r.price ORDER BY r.message, r.position) AS until
     FROM read AS r
     WHERE r.side IS NOT NULL
+),
+met AS (
+    SELECT
+        p.*,
+        f.number AS first_number
+    FROM spans AS p
+    ASOF INNER JOIN numbered AS f
+        ON p.session = f.session AND p.message <= f.message
+    WHERE p.qty > 0 AND f.message < p.until
+),
+held AS (
+    SELECT
+        m.session,
+        m.side,
+        m.price,
+        m.qty,
+        unnest(range(m.first_number, l.number + 1)) AS number
+    FROM met AS m
+    ASOF INNER JOIN numbered AS l
+        ON m.session = l.session AND m.until > l.message
 )
 SELECT
     pair AS pair,
@@ -131,11 +174,18 @@ SELECT
     p.qty,
     h.verified AND row_number() OVER best_first <= 10 AS verified
 FROM shown AS h
-INNER JOIN spans AS p
-    ON h.session = p.session AND p.message <= h.message AND h.message < p.until
-WHERE p.qty > 0
+INNER JOIN numbered AS n
+    ON h.session = n.session AND h.message = n.message
+INNER JOIN held AS p
+    ON n.session = p.session AND n.number = p.number
 WINDOW best_first AS (
     PARTITION BY h.moment, p.side
     ORDER BY CASE WHEN p.side = 'bid' THEN -p.price ELSE p.price END
 )
 ORDER BY h.moment, p.side DESC, level;
+
+CREATE OR REPLACE MACRO book_levels(pair, moments, "by") AS TABLE
+FROM book_levels_between(pair, moments, list_min(moments), list_max(moments), "by")
+UNION ALL BY NAME
+FROM without_book(pair)
+ORDER BY moment, side DESC, level;

@@ -249,13 +249,27 @@ def test_before_after_and_between_sessions_nothing_is_verified(plain: duckdb.Duc
     late = plain.execute("SELECT bool_or(verified) FROM book_at('BTC/USD', '2025-11-11 06:00')").fetchall()
     assert late in ([(False,)], [(None,)])
     assert plain.execute("FROM book_at('BTC/USD', '2025-11-10 12:00')").fetchall() == []
-    assert plain.execute("FROM book_at('SOL/USD', '2025-11-11')").fetchall() == []
     ends = plain.execute(
         "SELECT ended FROM book_sessions WHERE pair = 'BTC/USD' AND end_reason = 'mismatch'"
     ).fetchall()
     for (ended,) in ends[:3]:
         query = "SELECT bool_or(verified) FROM book_at('BTC/USD', $at)"
         assert plain.execute(query, {"at": ended + timedelta(microseconds=1)}).fetchall() == [(False,)]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "book_at('SOL/USD', '2025-11-11')",
+        "book_levels('SOL/USD', [utc_moment('2025-11-11')], 'time')",
+        "book_snapshots('SOL/USD', '2025-11-10', '2025-11-11', '1 hour')",
+        "depth_bars('SOL/USD', '2025-11-10', '2025-11-11', '1 hour')",
+        "book_slippage('SOL/USD', '2025-11-11', 'buy', 1)",
+    ],
+)
+def test_a_pair_without_a_recorded_book_is_an_error(plain: duckdb.DuckDBPyConnection, question: str) -> None:
+    with pytest.raises(duckdb.Error, match=r"the archive holds no book of 'SOL/USD': books\.pairs"):
+        plain.execute(f"FROM {question}")
 
 
 def test_snapshots_sums_and_slippage_follow_from_the_levels(
