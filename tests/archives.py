@@ -20,7 +20,17 @@ import pyarrow.parquet as pq
 
 from recorder.archive import locks, schema
 from recorder.archive.compaction import compact
-from recorder.archive.datasets import INSTRUMENTS, MARKET_JOURNAL, QUOTE_SESSIONS, QUOTES, SCHEMA_FILE, Branch
+from recorder.archive.datasets import (
+    BOOK,
+    BOOK_SESSIONS,
+    BOOKS_JOURNAL,
+    INSTRUMENTS,
+    MARKET_JOURNAL,
+    QUOTE_SESSIONS,
+    QUOTES,
+    SCHEMA_FILE,
+    Branch,
+)
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout, digest_in
 from recorder.archive.open_archive import create
@@ -29,7 +39,8 @@ from recorder.archive.schema import PRICE, QTY, TIME
 from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.archive.trades import TradeArchive
 from recorder.core.evidence import Promise
-from recorder.core.model import Candle, Event, Instrument, SessionPart, TopOfBook, Trade
+from recorder.core.model import BookPart, BookRow, Candle, Event, Instrument, SessionPart, TopOfBook, Trade
+from recorder.core.segment_names import MAIN_JOURNAL
 from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -107,6 +118,29 @@ def silent(minute: int, close: str, *, pair: str = "BTC/USD", timeframe: str = "
     return candle(minute, close, close, close, close, "0", "0", 0, pair=pair, timeframe=timeframe)
 
 
+def small_book(pair: str = "BTC/USD") -> list[BookRow]:
+    """Return a book of two levels a side from START on, whose best bid rises a second later and is gone after two."""
+    whole = [("bid", "100", "1"), ("bid", "99", "1"), ("ask", "101", "1"), ("ask", "102", "1")]
+    messages = [whole, [("bid", "100.5", "2")], [("bid", "100.5", "0")]]
+    return [
+        BookRow(
+            pair,
+            START_US + 1_000_000 * number,
+            START_US + 1_000_000 * number,
+            START_US * 1000,
+            number,
+            position,
+            "update" if number else "snapshot",
+            "bid" if side == "bid" else "ask",
+            price,
+            qty,
+            None,
+        )
+        for number, changed in enumerate(messages)
+        for position, (side, price, qty) in enumerate(changed)
+    ]
+
+
 def quote(
     session: int,
     message: int,
@@ -161,7 +195,9 @@ class Written:
         self.writer = self._archive
         self._tables = SegmentTables(self.layout, Disk(), staging=staging)
         self._quotes = SegmentTables(self.layout, Disk(), staging=staging, journal=MARKET_JOURNAL)
-        self._segment = itertools.count(max(highest(self.layout), highest(self.layout, MARKET_JOURNAL)) + 1)
+        self._books = SegmentTables(self.layout, Disk(), staging=staging, journal=BOOKS_JOURNAL)
+        journals = (MAIN_JOURNAL, MARKET_JOURNAL, BOOKS_JOURNAL)
+        self._segment = itertools.count(max(highest(self.layout, one) for one in journals) + 1)
         self.journal = Journal(data, Disk(), staging=staging, now_ns=START_US * 1000)
 
     def append(self, rows: Sequence[Trade]) -> None:
@@ -198,6 +234,18 @@ class Written:
             parts.append(SessionPart(pair, session, None, last, 0, None, None, ended_us, ended_us))
         self._quotes.add(Branch(QUOTE_SESSIONS), parts)
         self._quotes.write(named(next(self._segment), journal=MARKET_JOURNAL))
+
+    def booked(self, rows: Sequence[BookRow]) -> None:
+        """Archive the changes of one session of a book, whose checksums held, as one drained segment brings them."""
+        first, last = rows[0], rows[-1]
+        count = last.message - first.message + 1
+        times = (first.received_us, last.received_us)
+        part = BookPart(
+            first.pair, first.session, first.message, last.message, count, count, 0, *times, 10, 1, 8, None, None, times[1]
+        )
+        self._books.add(Branch(BOOK, first.pair), rows)
+        self._books.add(Branch(BOOK_SESSIONS), [part])
+        self._books.write(named(next(self._segment), journal=BOOKS_JOURNAL))
 
     def published(self, candles: Sequence[Candle], *, seen: datetime = START) -> None:
         """Archive candles of the exchange as one answer of that moment brought them, a file for each folder."""

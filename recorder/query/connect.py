@@ -1015,7 +1015,7 @@ class Archive:
         by itself.
 
         >>> [len(piece) for piece in archive.book_batches("BTC/USD", rows=2)]
-        [4, 1, 1]
+        [4, 2]
         """
         how = self._how(to, dtype_backend, index)
         limits = arguments.time_range(start, stop)
