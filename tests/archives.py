@@ -241,7 +241,20 @@ class Written:
         count = last.message - first.message + 1
         times = (first.received_us, last.received_us)
         part = BookPart(
-            first.pair, first.session, first.message, last.message, count, count, 0, *times, 10, 1, 8, None, None, times[1]
+            first.pair,
+            first.session,
+            first.message,
+            last.message,
+            count,
+            count,
+            0,
+            *times,
+            10,
+            1,
+            8,
+            None,
+            None,
+            times[1],
         )
         self._books.add(Branch(BOOK, first.pair), rows)
         self._books.add(Branch(BOOK_SESSIONS), [part])

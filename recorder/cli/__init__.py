@@ -46,6 +46,7 @@ VERBS: Final = (
     "sql",
     "views",
     "export",
+    "book",
     "plot",
     "doctor",
     "config",
