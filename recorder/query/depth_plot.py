@@ -69,7 +69,7 @@ def _figure(pair: str, rows: Sequence[_Row], width: int) -> alt.Chart:
         "side:N",
         title=None,
         scale=alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values())),
-        legend=alt.Legend(orient="top-right"),
+        legend=alt.Legend(orient="top"),
     )
     # The quantity of a level is offered from its price on outwards, which is to the left for bids.
     bids = data.transform_filter("datum.side == 'bids'").mark_area(interpolate="step-before", opacity=0.25, line=True)
@@ -88,7 +88,7 @@ def _figure(pair: str, rows: Sequence[_Row], width: int) -> alt.Chart:
             "state:N",
             title=None,
             scale=alt.Scale(domain=["verified", "as received"], range=["circle", "triangle-up"]),
-            legend=alt.Legend(orient="top-right"),
+            legend=alt.Legend(orient="top"),
         ),
         tooltip=tooltip,
     )

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import bisect
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from recorder.archive.datasets import BOOKS_JOURNAL
 from recorder.archive.layout import Layout
 from recorder.collectors import book_feed
+from recorder.errors import GapError, UsageError
 from recorder.kraken.book import Digits
 from recorder.kraken.book_session import BookSession
 from recorder.kraken.channels import BOOKS
@@ -24,7 +27,7 @@ from recorder.kraken.quote_session import SessionNumbers
 from recorder.kraken.websocket_session import Send
 from recorder.ops.verify_books import verified_books
 from recorder.query import catalogue
-from recorder.query.connect import connect
+from recorder.query.connect import Archive, connect
 from recorder.sandbox.book_feed import BookFeed
 from recorder.sandbox.fault_injection.book_faults import NAMES
 from recorder.sandbox.fault_injection.injected_faults import InjectedFaults
@@ -314,3 +317,84 @@ def test_a_live_connection_answers_the_same(market: tuple[Path, Simulation]) -> 
     with connect(folder) as opened:
         found = opened.sql("SELECT side, level FROM book_at('BTC/USD', $at, depth := 2)", at=moment, to="arrow")
         assert found.to_pylist() == [{"side": side, "level": level} for side in ("bid", "ask") for level in (1, 2)]
+
+
+def test_python_has_the_same_rows_in_frames_batches_and_wide(market: tuple[Path, Simulation]) -> None:
+    folder, _ = market
+    pair, start, stop = "ETH/EUR", "2025-11-10T23:58:30Z", "2025-11-11T00:00:30Z"
+    limits = {"start": datetime.fromisoformat(start), "stop": datetime.fromisoformat(stop)}
+    with connect(folder) as opened:
+        stored = opened.sql(
+            "SELECT * EXCLUDE (date) FROM book WHERE pair = 'ETH/EUR' AND received >= $start AND received < $stop "
+            "ORDER BY session, message, position",
+            to="arrow",
+            decimals=True,
+            **limits,
+        ).to_pylist()
+        with pytest.raises(GapError, match="not all of the book in this range was recorded, and nobody can fetch it"):
+            opened.book(pair, start, stop)
+        with pytest.warns(UserWarning, match="nothing from .* to "):
+            found = opened.book(pair, start, stop, to="arrow", decimals=True, on_gap="warn")
+        columns = ["session", "message", "position", "kind", "side", "price", "qty", "checksum", "verified"]
+        assert found.select(columns).to_pylist() == [{name: row[name] for name in columns} for row in stored]
+        told = json.loads(found.schema.metadata[b"recorder"])
+        refuted = {(row["session"], row["message"]) for row in stored if not row["verified"]}
+        assert told["unverified"][pair] == len(refuted) > 0
+        assert told["missing"][pair] == 0
+        pieces = list(opened.book_batches(pair, start, stop, rows=50, to="arrow", decimals=True, on_gap="ignore"))
+        assert [row for piece in pieces for row in piece.select(columns).to_pylist()] == found.select(
+            columns
+        ).to_pylist()
+        assert max(piece.num_rows for piece in pieces) <= 50
+        assert all(
+            len(set(zip(*_ends(a), strict=True)) & set(zip(*_ends(b), strict=True))) == 0 for a, b in pairwise(pieces)
+        )
+
+        rows = opened.sql(
+            "FROM book_snapshots('ETH/EUR', $start, $stop, '10 seconds', depth := 3)",
+            to="arrow",
+            decimals=True,
+            **limits,
+        ).to_pylist()
+        every = timedelta(seconds=10)
+        wide = opened.book_snapshots(
+            pair, start, stop, every, depth=3, wide=True, to="arrow", decimals=True
+        ).to_pylist()
+        assert [row["moment"] for row in wide] == [row["moment"] for row in rows]
+        for row, listed in zip(wide, rows, strict=True):
+            for side in ("bid", "ask"):
+                levels = listed[f"{side}s"] or []
+                told_levels = [(row[f"{side}_price_{level}"], row[f"{side}_qty_{level}"]) for level in range(3)]
+                assert told_levels == [
+                    (levels[n]["price"], levels[n]["qty"]) if n < len(levels) else (None, None) for n in range(3)
+                ]
+            assert row["verified"] is listed["verified"]
+        long = opened.book_snapshots(pair, start, stop, every, depth=3, to="arrow").num_rows
+        assert long == sum(len(row[side] or ()) for row in rows for side in ("bids", "asks"))
+        bars = opened.depth_bars(pair, start, stop, every, basis_points=50)
+        assert len(bars) == sum(1 for row in rows if row["bids"] and row["asks"])
+
+
+def _ends(piece: pa.Table) -> tuple[list[int], list[int]]:
+    return piece["session"].to_pylist(), piece["message"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence"),
+    [
+        (lambda opened: opened.book_at("SOL/USD", "2025-11-11"), "the archive holds no book of 'SOL/USD'; it holds"),
+        (lambda opened: opened.book("ETH/EU"), r"no book of 'ETH/EU'; did you mean ETH/EUR\?"),
+        (lambda opened: opened.depth_bars("SOL/USD", "2025-11-10", "2025-11-11", "1h"), "no book of 'SOL/USD'"),
+        (lambda opened: opened.book_at("BTC/USD", None), "a book is of a moment"),
+        (lambda opened: opened.book_at("BTC/USD", "2025-11-11", depth=0), "depth is the number of levels"),
+        (lambda opened: opened.book_at("BTC/USD", "2025-11-11", by="dice"), "there is no clock 'dice'"),
+        (lambda opened: opened.book_snapshots("BTC/USD", None, "2025-11-11", "1h"), "needs both start and stop"),
+        (lambda opened: opened.book_slippage("BTC/USD", "2025-11-11", "short", 1), "there is no side 'short'"),
+        (lambda opened: opened.depth_bars("BTC/USD", "2025-11-10", "2025-11-11", "1h", basis_points=0), "basis_points"),
+    ],
+)
+def test_what_cannot_be_answered_is_said(
+    market: tuple[Path, Simulation], question: Callable[[Archive], object], sentence: str
+) -> None:
+    with connect(market[0]) as opened, pytest.raises(UsageError, match=sentence):
+        question(opened)
