@@ -538,6 +538,8 @@ class Reader:
             for pair in question.pairs:
                 arguments.pair(pair, self.pairs())
             return self.sql(asked.text, params, exact=question.exact)
+        if BOOK in wanted.tables and not (wanted.every or wanted.named):  # there may be no trades of the pair
+            return self._of_books(question, asked, params, wanted.tables)
         every = question if question.pairs else replace(question, pairs=tuple(sorted(self.pairs())))
         said: list[str] = []
 
@@ -790,6 +792,18 @@ class Reader:
     def _book_piece(self, question: TradeQuery, pair: str, piece: recorded_books.Piece, _: Snapshot) -> pa.Table:
         found = recorded_books.piece_rows(self._engine, pair, question.limits, piece, exact=question.exact)
         return labelled(found, pair=pair)
+
+    def _of_books(
+        self, question: TradeQuery, asked: NamedQuery, params: Mapping[str, object], tables: Collection[Dataset]
+    ) -> Result:
+        """Return the rows of an analysis of recorded books. Raise UsageError."""
+
+        def rows(moment: Snapshot) -> pa.Table:
+            self._check_books(question.pairs, moment)
+            self._compare(path for table in tables for path in _listed(moment, table))
+            return self._engine.fetch(asked.text, params, exact=question.exact)
+
+        return Result(self._ask(partial(self._moments.without_trades, *tables, pairs=question.pairs), rows), {})
 
     def _pinned_books(self, pairs: Sequence[str]) -> Snapshot:
         return self._moments.pin_tables(BOOK, BOOK_SESSIONS, pairs=pairs)
