@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from recorder.cli.in_journal import LiveOption
 from recorder.cli.interrupts import interruptible
 from recorder.cli.ladder import Rung, ladder
 from recorder.cli.screen import Screen, echo, echo_warnings, text
@@ -37,18 +36,18 @@ def book(
         str, typer.Option(help="Whose clock the moment is of: received, this host's, or time, the exchange's.")
     ] = "received",
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
-    live: LiveOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object; numbers as exact texts.")] = False,
 ) -> None:
     """Show the recorded order book of a pair at a moment, and whether checksums prove it.
 
-    What no checksum proves is as received: levels below the best ten, and a message that no later one confirms.
+    Books are archived every half hour: "now" is the last state that is, and its age is told. What no checksum proves is as
+    received: levels below the best ten, and a message that no later one confirms.
     """
     moment = at or datetime.now(UTC).isoformat()
     clock: Clock = "time" if by == "time" else "received"
     if by != clock:
         raise UsageError(f"there is no clock {by!r}: use received or time")
-    with echo_warnings(), connect(data, live=live) as archive, interruptible(archive):
+    with echo_warnings(), connect(data) as archive, interruptible(archive):
         rows = archive.book_at(pair, moment, depth=levels, by=clock, to="arrow", decimals=True).to_pylist()
     if not rows:
         raise UsageError(

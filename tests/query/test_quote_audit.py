@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from recorder.errors import UsageError
@@ -27,7 +29,7 @@ def test_a_quote_is_equal_absent_or_unknown_by_what_the_book_had_around_it(archi
     expected = [(0, "unknown"), (1, "equal"), (2, "equal"), (3, "absent"), (4, "equal"), (5, "unknown")]
     assert ask(query) == expected
     with connect(archive.data) as opened:
-        limits = {"start": "2025-11-10", "stop": "2025-11-11"}
+        limits: dict[str, Any] = {"start": "2025-11-10", "stop": "2025-11-11"}
         found = opened.query("quote_audit", pair="BTC/USD", tolerance="1 ms", **limits)
         assert found["verdict"].tolist() == ["unknown", "absent", "equal", "absent", "absent", "unknown"]
         bars = opened.query("depth", pair="BTC/USD", every="1 second", start=START, stop="2025-11-10T12:00:02Z")
