@@ -120,6 +120,29 @@ def silent(minute: int, close: str, *, pair: str = "BTC/USD", timeframe: str = "
     return candle(minute, close, close, close, close, "0", "0", 0, pair=pair, timeframe=timeframe)
 
 
+def small_book(pair: str = "BTC/USD") -> list[BookRow]:
+    """Return a book of two levels a side from START on, whose best bid rises a second later and is gone after two."""
+    whole = [("bid", "100", "1"), ("bid", "99", "1"), ("ask", "101", "1"), ("ask", "102", "1")]
+    messages = [whole, [("bid", "100.5", "2")], [("bid", "100.5", "0")]]
+    return [
+        BookRow(
+            pair,
+            START_US + 1_000_000 * number,
+            START_US + 1_000_000 * number,
+            START_US * 1000,
+            number,
+            position,
+            "update" if number else "snapshot",
+            "bid" if side == "bid" else "ask",
+            price,
+            qty,
+            None,
+        )
+        for number, changed in enumerate(messages)
+        for position, (side, price, qty) in enumerate(changed)
+    ]
+
+
 def quote(
     session: int,
     message: int,

@@ -13,4 +13,6 @@ CREATE OR REPLACE MACRO book_at(pair, moment, depth := 10, by := 'received') AS 
 SELECT b.pair, b.moment, b.session, b.message, b.time, b.received, b.side, b.level, b.price, b.qty, b.verified
 FROM book_levels(pair, [utc_moment(moment)], "by") AS b
 WHERE b.level <= depth
-ORDER BY b.side DESC, b.level;
+UNION ALL BY NAME
+FROM without_book(pair)
+ORDER BY side DESC, level;

@@ -12,11 +12,24 @@
 --             what checksums cover. Otherwise it is as received
 --
 -- Where sessions overlap, as those of two recorders that were merged, a verified one is shown, and of several the latest.
--- A moment of which nothing is known has no row. A session counts until its last message: whoever asks for a later
--- moment gets that state, not verified. What is read are the rows since the journal segment before the first moment; by
--- time, those around it, since a host's clock may be off by a minute.
+-- A moment of which nothing is known has no row; a pair without any recorded book is an error. A session counts until
+-- its last message: whoever asks for a later moment gets that state, not verified. What is read are the rows since the
+-- journal segment before the first moment; by time, those around it, since a host's clock may be off by a minute.
+--
+-- book_levels_between(pair, moments, first, last, by)  the same, of moments that lie between two times. DuckDB evaluates a
+--                                                      computed list for each row that it filters, but a time only once
+-- without_book(wanted)                                 no row if a book of the pair is stored, else an error
 
-CREATE OR REPLACE MACRO book_levels(pair, moments, "by") AS TABLE
+CREATE OR REPLACE MACRO without_book(wanted) AS TABLE
+SELECT
+    error(
+        'the archive holds no book of ''' || wanted || ''': books.pairs in the configuration names the pairs of which '
+        || 'one is recorded'
+    )::VARCHAR AS pair
+WHERE NOT EXISTS(SELECT 1 FROM stored_book_sessions() AS s WHERE s.pair = wanted)
+    AND NOT EXISTS(SELECT 1 FROM stored_book() AS b WHERE b.pair = wanted);
+
+CREATE OR REPLACE MACRO book_levels_between(pair, moments, first, last, "by") AS TABLE
 WITH
 parts AS (
     SELECT s.session, s.first_received, s.last_received, s.last_message, s.first_message, s.mismatches
@@ -28,7 +41,7 @@ sessions AS (
         p.session,
         max(p.last_received) AS proven,
         max(p.last_message) FILTER (p.mismatches > 0) AS mismatch,
-        max(p.first_received) FILTER (p.first_received <= list_min(moments) - book_slack("by")) AS segment_before
+        max(p.first_received) FILTER (p.first_received <= first - book_slack("by")) AS segment_before
     FROM parts AS p
     GROUP BY p.session
 ),
@@ -36,11 +49,11 @@ sessions AS (
 ends AS (
     SELECT
         coalesce(
-            min(s.segment_before) FILTER (s.proven >= list_min(moments) - book_slack("by")),
+            min(s.segment_before) FILTER (s.proven >= first - book_slack("by")),
             max(s.segment_before),
-            list_min(moments) - book_slack("by")
+            first - book_slack("by")
         ) AS low,
-        list_max(moments) + book_slack("by") AS high
+        last + book_slack("by") AS high
     FROM sessions AS s
 ),
 read AS (
@@ -49,7 +62,7 @@ read AS (
         CASE WHEN "by" = 'time' THEN coalesce(b.time, b.received) ELSE b.received END AS stamp
     FROM stored_book() AS b
     WHERE b.pair = pair
-        AND b.date BETWEEN utc_day(list_min(moments)) - 3 AND utc_day(list_max(moments)) + 1
+        AND b.date BETWEEN utc_day(first) - 3 AND utc_day(last) + 1
         AND b.received >= (SELECT e.low FROM ends AS e)
         AND b.received <= (SELECT e.high FROM ends AS e)
 ),
@@ -82,16 +95,28 @@ messages AS (
 asked AS (
     SELECT unnest(list_distinct(moments)) AS moment
 ),
--- The last message of each session that had begun by then: stamps of the exchange may step back a little.
+-- Of each session that had begun by then, the last message: stamps of the exchange may step back a little.
+so_far AS (
+    SELECT DISTINCT
+        m.session,
+        m.stamp,
+        max(m.message) OVER (PARTITION BY m.session ORDER BY m.stamp) AS message
+    FROM messages AS m
+),
 chosen AS (
     SELECT
         a.moment,
-        m.session,
-        max(m.message) AS message
-    FROM asked AS a
-    INNER JOIN messages AS m
-        ON m.stamp <= a.moment
-    GROUP BY a.moment, m.session
+        f.session,
+        f.message
+    FROM (
+        SELECT
+            a.moment,
+            s.session
+        FROM asked AS a
+        CROSS JOIN (SELECT DISTINCT m.session FROM messages AS m) AS s
+    ) AS a
+    ASOF INNER JOIN so_far AS f
+        ON a.session = f.session AND a.moment >= f.stamp
 ),
 -- The latest session that is verified then, and without any the latest.
 shown AS (
@@ -112,6 +137,13 @@ shown AS (
     WHERE m.base IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY c.moment ORDER BY verified DESC, m.session DESC) = 1
 ),
+-- Numbered, so that the levels of many messages are found by equality, whose costs grow with what is found alone.
+numbered AS (
+    SELECT
+        d.*,
+        row_number() OVER (PARTITION BY d.session ORDER BY d.message) AS number
+    FROM (SELECT DISTINCT h.session, h.message FROM shown AS h) AS d
+),
 -- A row is in force until the next one of its price.
 spans AS (
     SELECT
@@ -124,6 +156,26 @@ spans AS (
             OVER (PARTITION BY r.session, r.side, r.price ORDER BY r.message, r.position) AS until
     FROM read AS r
     WHERE r.side IS NOT NULL
+),
+met AS (
+    SELECT
+        p.*,
+        f.number AS first_number
+    FROM spans AS p
+    ASOF INNER JOIN numbered AS f
+        ON p.session = f.session AND p.message <= f.message
+    WHERE p.qty > 0 AND f.message < p.until
+),
+held AS (
+    SELECT
+        m.session,
+        m.side,
+        m.price,
+        m.qty,
+        unnest(range(m.first_number, l.number + 1)) AS number
+    FROM met AS m
+    ASOF INNER JOIN numbered AS l
+        ON m.session = l.session AND m.until > l.message
 )
 SELECT
     pair AS pair,
@@ -138,11 +190,18 @@ SELECT
     p.qty,
     h.verified AND row_number() OVER best_first <= 10 AS verified
 FROM shown AS h
-INNER JOIN spans AS p
-    ON h.session = p.session AND p.message <= h.message AND h.message < p.until
-WHERE p.qty > 0
+INNER JOIN numbered AS n
+    ON h.session = n.session AND h.message = n.message
+INNER JOIN held AS p
+    ON n.session = p.session AND n.number = p.number
 WINDOW best_first AS (
     PARTITION BY h.moment, p.side
     ORDER BY CASE WHEN p.side = 'bid' THEN -p.price ELSE p.price END
 )
 ORDER BY h.moment, p.side DESC, level;
+
+CREATE OR REPLACE MACRO book_levels(pair, moments, "by") AS TABLE
+FROM book_levels_between(pair, moments, list_min(moments), list_max(moments), "by")
+UNION ALL BY NAME
+FROM without_book(pair)
+ORDER BY moment, side DESC, level;

@@ -53,4 +53,6 @@ SELECT
         AS slippage,
     bool_and(t.verified) AS verified
 FROM taken AS t
-HAVING count(*) > 0;
+HAVING count(*) > 0
+UNION ALL BY NAME
+FROM without_book(pair);

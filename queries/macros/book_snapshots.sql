@@ -25,7 +25,9 @@ found AS (
         any_value(b.session) AS session,
         any_value(b.message) AS message,
         bool_and(b.verified) AS verified
-    FROM book_levels(pair, book_grid(start, stop, every), "by") AS b
+    FROM book_levels_between(
+        pair, book_grid(start, stop, every), utc_moment(start), utc_moment(stop), "by"
+    ) AS b
     WHERE b.level <= depth
     GROUP BY b.moment
 )
@@ -40,4 +42,6 @@ SELECT
 FROM grid AS g
 LEFT JOIN found AS f
     ON g.moment = f.moment
-ORDER BY g.moment;
+UNION ALL BY NAME
+FROM without_book(pair)
+ORDER BY moment;

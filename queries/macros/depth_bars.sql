@@ -16,7 +16,9 @@ CREATE OR REPLACE MACRO depth_bars(pair, start, stop, every, basis_points := 10,
 WITH
 levels AS (
     SELECT b.moment, b.side, b.level, b.price, b.qty, b.verified
-    FROM book_levels(pair, book_grid(start, stop, every), "by") AS b
+    FROM book_levels_between(
+        pair, book_grid(start, stop, every), utc_moment(start), utc_moment(stop), "by"
+    ) AS b
 ),
 middles AS (
     SELECT
@@ -59,4 +61,6 @@ LEFT JOIN near AS n
     ON m.moment = n.moment
 WHERE m.mid IS NOT NULL
 GROUP BY m.moment, m.mid
-ORDER BY m.moment;
+UNION ALL BY NAME
+FROM without_book(pair)
+ORDER BY moment;

@@ -47,6 +47,7 @@ VERBS: Final = (
     "sql",
     "views",
     "export",
+    "book",
     "plot",
     "doctor",
     "config",

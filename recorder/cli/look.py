@@ -7,16 +7,13 @@ import functools
 import json
 from collections.abc import Sequence
 from decimal import Decimal
-from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from recorder import config
+from recorder.cli.ladder import ladder
 from recorder.cli.resolve_pairs import resolve_pairs
 from recorder.cli.screen import Screen, echo, text
 from recorder.clock import SystemClock
@@ -96,25 +93,8 @@ def _show(pair: str, day: Day, book: Book) -> None:
     screen.print(text(pair, "bold"))
     for name, value in lines:
         screen.print(f"  {name:<7} {value}", highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
-    for heading in ("bid qty", "bid", "ask", "ask qty"):
-        table.add_column(heading, justify="left" if heading == "ask" else "right", no_wrap=True)
-    levels = (*book.bids, *book.asks)
-    digits = [max((_digits(getattr(one, name)) for one in levels), default=0) for name in ("price", "qty")]
-    for bid, ask in zip_longest(book.bids, book.asks):
-        table.add_row(*_cells(bid, digits, "green")[::-1], *_cells(ask, digits, "red"))
-    screen.print_table(table)
-
-
-def _digits(value: Decimal) -> int:
-    return len(plain(value).partition(".")[2])
-
-
-def _cells(level: Level | None, digits: Sequence[int], style: str) -> list[Text]:
-    """Return price and quantity with ``digits`` digits each, so that decimal points align."""
-    if level is None:
-        return [text(""), text("")]
-    return [text(f"{level.price:.{digits[0]}f}", style), text(f"{level.qty:.{digits[1]}f}")]
+    bids, asks = ([(one.price, one.qty) for one in side] for side in (book.bids, book.asks))
+    screen.print_table(ladder(bids, asks))
 
 
 def _as_json(pair: str, day: Day, book: Book) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -16,7 +16,7 @@ from recorder.cli.interrupts import interruptible
 from recorder.cli.late_beginnings import report_late_beginnings
 from recorder.cli.screen import echo, echo_warnings
 from recorder.cli.stored_pairs import stored_pairs
-from recorder.cli.times import FromOption, ToOption
+from recorder.cli.times import FORMS, FromOption, ToOption, given
 from recorder.errors import UsageError
 from recorder.query import arguments, plots
 from recorder.query.connect import Archive, connect
@@ -29,12 +29,17 @@ class What(enum.StrEnum):
     COVERAGE = "coverage"
     VOLUME = "volume"
     SPREAD = "spread"
+    DEPTH = "depth"
+
+
+_WITHOUT_TRADES: Final = frozenset({What.SPREAD, What.DEPTH})
+"""Pictures of pairs that need no trades."""
 
 
 def plot(
     *,
     what: Annotated[
-        What, typer.Argument(help="candles or spread of one pair; coverage or volume by day, of all or some.")
+        What, typer.Argument(help="candles, spread or depth of one pair; coverage or volume by day, of all or some.")
     ],
     pairs: Annotated[list[str] | None, typer.Argument(help="Such as BTC/USD.")] = None,
     timeframe: Annotated[
@@ -45,6 +50,9 @@ def plot(
     ] = None,
     start: FromOption = None,
     stop: ToOption = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", callback=given, help=f"The moment of depth: {FORMS}.")
+    ] = None,
     out: Annotated[
         list[Path] | None,
         typer.Option("--out", "-o", help="A file that ends in .html, .png or .svg; may be given again."),
@@ -58,18 +66,20 @@ def plot(
         int, typer.Option(min=200, max=10_000, help="Length of the axis of time in pixels, of a still picture.")
     ] = plots.WIDTH,
 ) -> None:
-    """Draw candles with volume and gaps, the calendar of certificates, volume by day, or the spread; print the path.
+    """Draw candles with volume and gaps, a calendar of certificates, volume by day, the spread, or a book at a moment.
 
-    A file that ends in .html is a page, of candles to zoom and pan in; .png and .svg are still pictures.
+    Prints the path. A file that ends in .html is a page, of candles to zoom and pan in; .png and .svg are still
+    pictures.
     """
     paths = out or [Path("-".join([what, *(name.replace("/", "-") for name in pairs or ())]) + ".html")]
     _check(what, timeframe, paths, bulk=bulk)
+    _check_moment(what, at, start, stop)
     with echo_warnings(), connect(data, live=live) as archive, interruptible(archive):
-        if what is not What.SPREAD and not live and not archive.sql("FROM coverage LIMIT 1", to="arrow").num_rows:
+        if what not in _WITHOUT_TRADES and not live and not archive.sql("FROM coverage LIMIT 1", to="arrow").num_rows:
             raise UsageError("no trade is archived yet; --live counts in those that are only in the journal")
-        if pairs and what is not What.SPREAD and not bulk:
+        if pairs and what not in _WITHOUT_TRADES and not bulk:
             pairs = stored_pairs(pairs, archive.pairs(), Layout(data))
-        chart = _drawn(archive, what, pairs, timeframe or "1m", start, stop, width=width, bulk=bulk)
+        chart = _drawn(archive, what, pairs, timeframe or "1m", start, stop, at=at, width=width, bulk=bulk)
         if what in {What.CANDLES, What.VOLUME} and not bulk:  # the others show what is not recorded
             report_late_beginnings(archive, pairs or archive.pairs(), arguments.moment("--from", start))
         for path in paths:
@@ -88,17 +98,29 @@ def _check(what: What, timeframe: str | None, paths: list[Path], *, bulk: bool) 
         raise UsageError(f"--bulk is for candles, and {what} needs trades with ids")
 
 
+def _check_moment(what: What, at: str | None, *limits: str | None) -> None:
+    if what is What.DEPTH and any(limits):
+        raise UsageError("depth is of one moment: give --at, not --from and --to")
+    if what is What.DEPTH and at is None:
+        raise UsageError("depth is of one moment: recorder plot depth BTC/USD --at 2025-11-10T12:00:00Z")
+    if what is not What.DEPTH and at is not None:
+        raise UsageError(f"--at is for depth; {what} has --from and --to")
+
+
 def _drawn(
     archive: Archive,
     what: What,
     pairs: Sequence[str] | None,
     timeframe: str,
     *limits: str | None,
+    at: str | None,
     width: int,
     bulk: bool,
 ) -> plots.Chart:
-    """Return the chart of a range, whose ``limits`` are its start and stop."""
+    """Return the chart of a range, whose ``limits`` are its start and stop, or of the moment ``at``."""
     match what:
+        case What.DEPTH:
+            return plots.depth(archive, _one(what, pairs), at, width=width)
         case What.CANDLES:
             return plots.candles(archive, _one(what, pairs), timeframe, *limits, width=width, bulk=bulk)
         case What.SPREAD:

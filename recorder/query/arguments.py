@@ -34,6 +34,9 @@ Index = Literal["time"] | None
 """The column that becomes the index of a pandas frame; None numbers the rows."""
 Width = str | timedelta
 """The length of a bar: a timedelta (pandas' too), or text such as ``7 minutes``, ``1h`` or ``1 day 12 hours``."""
+Clock = Literal["received", "time"]
+"""Whose clock the moments of a book are of: the recording host's, or the exchange's."""
+OrderSide = Literal["buy", "sell"]
 Backend = Literal["pyarrow"] | None
 """The types of the columns of a pandas frame: Arrow's, or None for numpy's."""
 

@@ -14,20 +14,38 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, Unpack, overload
 
 from recorder.core.event_kinds import EventKind
-from recorder.errors import RecorderError
-from recorder.query import arguments, bars, catalogue, named_parameters, pair_aliases
-from recorder.query.arguments import AnyGap, Backend, BarGap, BarKind, Format, Index, Instant, Lazily, OnGap, Width
+from recorder.errors import RecorderError, UsageError
+from recorder.query import arguments, bars, catalogue, named_parameters, pair_aliases, recorded_books
+from recorder.query.arguments import (
+    AnyGap,
+    Backend,
+    BarGap,
+    BarKind,
+    Clock,
+    Format,
+    Index,
+    Instant,
+    Lazily,
+    OnGap,
+    OrderSide,
+    Range,
+    Width,
+)
 from recorder.query.dataframes import WORDS, Frame, frame
 from recorder.query.frame_options import (
     Arrow,
     Bars,
     Batches,
+    BookDepth,
+    Books,
+    BookSnapshots,
     BrokenBars,
     BrokenCandles,
     BrokenOhlc,
     BrokenTrades,
     Candles,
     Closes,
+    DepthBars,
     Events,
     Exact,
     Ohlc,
@@ -72,6 +90,10 @@ _LACKED: Final = ("first_id", "last_id", "certified_rows")
 """Columns of certificates that are empty on days without trades, or on days never certified."""
 _UNTRADED: Final = ("first_id", "last_id", "count")
 """Columns of bars that are empty for bars without trades."""
+_OF_LEVELS: Final = ("checksum",)
+"""Columns of changes of a book that are empty for most."""
+_OF_MESSAGES: Final = ("session", "message")
+"""Columns of a wide book that are empty where nothing is known."""
 _INSTRUMENTS: Final = "FROM instruments WHERE $pairs IS NULL OR list_contains($pairs, pair) ORDER BY pair, valid_from"
 
 
@@ -913,6 +935,286 @@ class Archive:
         return (_made(piece, how, names, _fixed(question.pairs)) for piece in pieces)
 
     @overload
+    def book(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Pandas = ..., **how: Unpack[Quotes]
+    ) -> pd.DataFrame: ...
+    @overload
+    def book(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Arrow, **how: Unpack[Quotes]
+    ) -> pa.Table: ...
+    @overload
+    def book(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Polars, **how: Unpack[Quotes]
+    ) -> pl.DataFrame: ...
+    def book(
+        self,
+        pair: Pairs,
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        on_gap: OnGap = "raise",
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+        index: Index = None,
+    ) -> Frame:
+        """Return the recorded changes of the books of one pair, or of several in the order given, as received.
+
+        ``start`` is inclusive, ``stop`` exclusive, both by receive time. Columns: pair, time (the exchange's, may be
+        missing), received, session, message, position, kind, side, price, qty, checksum, verified; one row for each
+        price that a message sets, by session, message and position. Within a session the last row of each side and
+        price is the book, without those whose qty is zero. ``verified`` tells whether the checksum after the message
+        held, which covers the best ten levels of each side. Books cannot be fetched again. Raises GapError if nothing
+        was recorded in some stretch of the range between two sessions or before the first one, or if messages of it
+        are not stored, unless ``on_gap`` is "warn" or "ignore"; UsageError for a pair without a book. ``df.attrs`` has
+        all of that as ``unknown``, ``begins`` and ``missing``, how many messages are ``unverified``, and ``sessions``,
+        with the first and last message of each.
+
+        >>> archive.book("BTC/USD")[["message", "kind", "side", "price", "qty", "verified"]].tail(2)
+           message    kind side  price  qty  verified
+        4        1  update  bid  100.5  2.0      True
+        5        2  update  bid  100.5  0.0      True
+        """
+        how = self._how(to, dtype_backend, index)
+        limits = arguments.time_range(start, stop)
+        arguments.on_gap(on_gap)
+        names = self._names(pair)
+        question = TradeQuery(_chosen(names), limits, on_gap, decimals)
+        return _frame(self._reader.book(question), how, names, _fixed_book(question.pairs), _OF_LEVELS)
+
+    @overload
+    def book_batches(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Pandas = ..., **how: Unpack[Batches]
+    ) -> Iterator[pd.DataFrame]: ...
+    @overload
+    def book_batches(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Arrow, **how: Unpack[Batches]
+    ) -> Iterator[pa.Table]: ...
+    @overload
+    def book_batches(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Polars, **how: Unpack[Batches]
+    ) -> Iterator[pl.DataFrame]: ...
+    def book_batches(
+        self,
+        pair: Pairs,
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        rows: int = BATCH_ROWS,
+        on_gap: OnGap = "raise",
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+        index: Index = None,
+        check: bool = False,
+    ) -> Iterator[Frame]:
+        """Return the rows of :meth:`book` in batches, as :meth:`batches` returns those of :meth:`trades`.
+
+        A batch is of one session and UTC day, and of whole messages: one that has more than ``rows`` rows is a batch
+        by itself.
+
+        >>> [len(piece) for piece in archive.book_batches("BTC/USD", rows=2)]
+        [4, 2]
+        """
+        how = self._how(to, dtype_backend, index)
+        limits = arguments.time_range(start, stop)
+        arguments.on_gap(on_gap)
+        names = self._names(pair)
+        question = TradeQuery(_chosen(names), limits, on_gap, decimals, checked=check)
+        pieces, warning = self._reader.book_pieces(question, arguments.rows(rows))
+        _warn(warning, names, stacklevel=2)
+        return (_made(piece, how, names, _fixed_book(question.pairs), _OF_LEVELS) for piece in pieces)
+
+    @overload
+    def book_at(self, pair: str, moment: Instant, *, to: Pandas = ..., **how: Unpack[BookDepth]) -> pd.DataFrame: ...
+    @overload
+    def book_at(self, pair: str, moment: Instant, *, to: Arrow, **how: Unpack[BookDepth]) -> pa.Table: ...
+    @overload
+    def book_at(self, pair: str, moment: Instant, *, to: Polars, **how: Unpack[BookDepth]) -> pl.DataFrame: ...
+    def book_at(
+        self,
+        pair: str,
+        moment: Instant,
+        *,
+        depth: int = 10,
+        by: Clock = "received",
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+    ) -> Frame:
+        """Return the book of a pair at a moment: ``depth`` levels of each side, bids first, the best of each first.
+
+        ``by`` says whose clock the moment is of: "received" is the recording host's, "time" the exchange's. Columns:
+        pair, moment, session, message, time, received (of the last message before the moment), side, level (from 1),
+        price, qty, verified. ``verified`` is true where checksums prove the level: the message is confirmed by a later
+        one, none before it is missing, and the level is one of the best ten; otherwise it is as received. No rows if
+        nothing is known of the moment; raises UsageError for a pair without a book.
+
+        >>> archive.book_at("BTC/USD", "2025-11-10T12:00:01Z", depth=1)[["side", "level", "price", "qty", "verified"]]
+          side  level  price  qty  verified
+        0  bid      1  100.5  2.0      True
+        1  ask      1  101.0  1.0      True
+        """
+        how = self._how(to, dtype_backend)
+        asked = recorded_books.at(_moment_us(moment), depth, by)
+        names = self._names(arguments.text("pair", pair))
+        (pair,) = _chosen(names)
+        return _frame(self._reader.book_at(pair, asked, exact=decimals), how, names, _fixed_book((pair,)))
+
+    @overload
+    def book_snapshots(
+        self, pair: str, start: Instant, stop: Instant, every: Width, *, to: Pandas = ..., **how: Unpack[BookSnapshots]
+    ) -> pd.DataFrame: ...
+    @overload
+    def book_snapshots(
+        self, pair: str, start: Instant, stop: Instant, every: Width, *, to: Arrow, **how: Unpack[BookSnapshots]
+    ) -> pa.Table: ...
+    @overload
+    def book_snapshots(
+        self, pair: str, start: Instant, stop: Instant, every: Width, *, to: Polars, **how: Unpack[BookSnapshots]
+    ) -> pl.DataFrame: ...
+    def book_snapshots(
+        self,
+        pair: str,
+        start: Instant,
+        stop: Instant,
+        every: Width,
+        *,
+        depth: int = 10,
+        by: Clock = "received",
+        wide: bool = False,
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+    ) -> Frame:
+        """Return the book of a pair at each multiple of ``every`` since 1970, from ``start``, before ``stop``.
+
+        The rows are those of :meth:`book_at` at each moment; moments of which nothing is known have none. With ``wide``
+        there is one row for each moment, also for those: pair, moment, then bid_price_0, bid_qty_0, ask_price_0,
+        ask_qty_0, bid_price_1 and so on up to ``depth``, then session, message, verified (of all levels shown). The
+        moments are asked for by the hour, so that memory is needed for the answer alone.
+
+        >>> limits = "2025-11-10T12:00:00Z", "2025-11-10T12:00:02Z", "1 second"
+        >>> wide = archive.book_snapshots("BTC/USD", *limits, depth=1, wide=True)
+        >>> wide[["bid_price_0", "bid_qty_0", "ask_price_0", "ask_qty_0", "verified"]]
+           bid_price_0  bid_qty_0  ask_price_0  ask_qty_0  verified
+        0        100.0        1.0        101.0        1.0      True
+        1        100.5        2.0        101.0        1.0      True
+        """
+        how = self._how(to, dtype_backend)
+        asked, limits, width = recorded_books.snapshots(depth, by, wide=wide), *_grid(start, stop, every)
+        names = self._names(arguments.text("pair", pair))
+        (pair,) = _chosen(names)
+        found = self._reader.book_grid(pair, asked, limits, width, exact=decimals)
+        return _frame(found, how, names, _fixed_book((pair,), found.rows), _OF_MESSAGES)
+
+    @overload
+    def depth_bars(
+        self, pair: str, start: Instant, stop: Instant, every: Width, *, to: Pandas = ..., **how: Unpack[DepthBars]
+    ) -> pd.DataFrame: ...
+    @overload
+    def depth_bars(
+        self, pair: str, start: Instant, stop: Instant, every: Width, *, to: Arrow, **how: Unpack[DepthBars]
+    ) -> pa.Table: ...
+    @overload
+    def depth_bars(
+        self, pair: str, start: Instant, stop: Instant, every: Width, *, to: Polars, **how: Unpack[DepthBars]
+    ) -> pl.DataFrame: ...
+    def depth_bars(
+        self,
+        pair: str,
+        start: Instant,
+        stop: Instant,
+        every: Width,
+        *,
+        basis_points: float = 10,
+        by: Clock = "received",
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+    ) -> Frame:
+        """Return how much the book of a pair held near its middle, at the moments of :meth:`book_snapshots`.
+
+        Columns: pair, moment, mid, bid_qty, ask_qty (sums of quantities at most ``basis_points`` hundredths of a
+        percent from mid), bid_amount, ask_amount (the same times price), covered (whether the recorded levels reach
+        that far), verified. Moments of which nothing is known have no row.
+
+        >>> limits = "2025-11-10T12:00:00Z", "2025-11-10T12:00:02Z", "1 second"
+        >>> archive.depth_bars("BTC/USD", *limits, basis_points=60)[["mid", "bid_qty", "ask_qty", "verified"]]
+             mid  bid_qty  ask_qty  verified
+        0  100.50      1.0      1.0      True
+        1  100.75      2.0      1.0      True
+        """
+        how = self._how(to, dtype_backend)
+        asked, limits, width = recorded_books.bars(basis_points, by), *_grid(start, stop, every)
+        names = self._names(arguments.text("pair", pair))
+        (pair,) = _chosen(names)
+        return _frame(self._reader.book_grid(pair, asked, limits, width, exact=decimals), how, names, _fixed((pair,)))
+
+    @overload
+    def book_slippage(
+        self,
+        pair: str,
+        moment: Instant,
+        side: OrderSide,
+        qty: float | str | Decimal,
+        *,
+        to: Pandas = ...,
+        **how: Unpack[Books],
+    ) -> pd.DataFrame: ...
+    @overload
+    def book_slippage(
+        self,
+        pair: str,
+        moment: Instant,
+        side: OrderSide,
+        qty: float | str | Decimal,
+        *,
+        to: Arrow,
+        **how: Unpack[Books],
+    ) -> pa.Table: ...
+    @overload
+    def book_slippage(
+        self,
+        pair: str,
+        moment: Instant,
+        side: OrderSide,
+        qty: float | str | Decimal,
+        *,
+        to: Polars,
+        **how: Unpack[Books],
+    ) -> pl.DataFrame: ...
+    def book_slippage(
+        self,
+        pair: str,
+        moment: Instant,
+        side: OrderSide,
+        qty: float | str | Decimal,
+        *,
+        by: Clock = "received",
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+    ) -> Frame:
+        """Return what an order to "buy" or "sell" ``qty`` of the base currency would have been filled at.
+
+        One row: pair, moment, side, qty, filled (how much of it the recorded levels hold), levels, best_price,
+        worst_price, amount (in the quote currency), mean_price, slippage (the distance of mean_price from best_price,
+        by best_price), verified (of all levels taken). Without fees, and as if nobody else traded. No row if nothing is
+        known of the moment, or the side is empty.
+
+        >>> asked = "BTC/USD", "2025-11-10T12:00:01Z", "sell", 3
+        >>> archive.book_slippage(*asked)[["filled", "levels", "best_price", "worst_price", "verified"]]
+           filled  levels  best_price  worst_price  verified
+        0     3.0       2       100.5        100.0      True
+        """
+        how = self._how(to, dtype_backend)
+        asked = recorded_books.slippage(_moment_us(moment), side, arguments.bar_size("volume", qty), by)
+        names = self._names(arguments.text("pair", pair))
+        (pair,) = _chosen(names)
+        return _frame(self._reader.book_at(pair, asked, exact=decimals), how, names, _fixed((pair,)))
+
+    @overload
     def events(
         self, start: Instant = ..., stop: Instant = ..., *, to: Pandas = ..., **how: Unpack[Events]
     ) -> pd.DataFrame: ...
@@ -1178,6 +1480,23 @@ def _chosen(names: _Names) -> tuple[str, ...]:
 def _fixed(pairs: Sequence[str], columns: Sequence[str] = ()) -> dict[str, Sequence[str]]:
     """Return the categories of these columns and of the pair, which do not depend on the rows."""
     return {"pair": pairs, **{column: WORDS[column] for column in columns}}
+
+
+def _fixed_book(pairs: Sequence[str], rows: pa.Table | None = None) -> dict[str, Sequence[str]]:
+    """Return the categories of the columns of books; of ``rows``, those of columns that they have."""
+    found = {"pair": pairs, "side": recorded_books.SIDES, "kind": recorded_books.KINDS}
+    return {name: words for name, words in found.items() if rows is None or name in rows.column_names}
+
+
+def _moment_us(moment: Instant) -> int:
+    found = arguments.moment("moment", moment)
+    if found is None:
+        raise UsageError("a book is of a moment: give one, such as '2025-11-10T12:00:00Z'")
+    return found
+
+
+def _grid(start: Instant, stop: Instant, every: Width) -> tuple[Range, int]:
+    return arguments.time_range(start, stop), arguments.width_us(every)
 
 
 def _frames(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, Required, TypedDict
 
-from recorder.query.arguments import Backend, BarGap, BarKind, Index, Instant, OnGap
+from recorder.query.arguments import Backend, BarGap, BarKind, Clock, Index, Instant, OnGap
 
 Pandas = Literal["pandas"]
 Arrow = Literal["arrow"]
@@ -100,13 +100,38 @@ class Closes(Hashed, total=False):
 
 
 class Quotes(Exact, total=False):
-    """Of ``quotes()``."""
+    """Of ``quotes()`` and ``book()``."""
 
     on_gap: OnGap
 
 
+class Books(Typed, total=False):
+    """Of methods that answer what was in a book."""
+
+    decimals: bool
+    by: Clock
+
+
+class BookDepth(Books, total=False):
+    """Of ``book_at()``."""
+
+    depth: int
+
+
+class BookSnapshots(BookDepth, total=False):
+    """Of ``book_snapshots()``."""
+
+    wide: bool
+
+
+class DepthBars(Books, total=False):
+    """Of ``depth_bars()``."""
+
+    basis_points: float
+
+
 class Batches(Exact, total=False):
-    """Of ``batches()`` and ``quote_batches()``."""
+    """Of ``batches()``, ``quote_batches()`` and ``book_batches()``."""
 
     rows: int
     on_gap: OnGap

@@ -1,4 +1,4 @@
-"""Charts of an archive: candles with their volume, coverage as a calendar, volume by day, the spread of quotes.
+"""Charts of an archive: candles with their volume, a calendar of coverage, volume by day, spread of quotes, a book.
 
 A chart becomes a page of HTML that responds to the mouse, or a picture as PNG or SVG; :func:`save` writes either, and a
 notebook displays a chart by itself. Neither a network nor a browser is needed to make one. Times are UTC.
@@ -16,7 +16,7 @@ from recorder.chart import page
 from recorder.chart.days import DayChart
 from recorder.errors import UsageError
 from recorder.query import arguments, candle_plot, day_plots
-from recorder.query.arguments import Instant
+from recorder.query.arguments import Clock, Instant
 from recorder.query.connect import Archive
 
 if TYPE_CHECKING:
@@ -146,6 +146,20 @@ def spread(
 
     figure = spread_plot.spread(archive, pair, timeframe, start, stop, width=width)
     return framed(figure, spread_plot.FRAME_PX)
+
+
+def depth(archive: Archive, pair: str, moment: Instant, *, by: Clock = "received", width: int = WIDTH) -> Chart:
+    """Draw the recorded book of ``pair`` at a moment: the sum of quantities from the best price to each other one.
+
+    Levels that are as received, not verified, are triangles. ``by`` says whose clock the moment is of, as in
+    ``book_at()``; ``width`` is the length of the axis of prices in pixels. The page is a still picture, too, and needs
+    the extra ``plots``. Raise UsageError for a pair without a book, or a moment of which nothing is known.
+
+    >>> depth(archive, "BTC/USD", "2025-11-10T12:00:00Z")  # doctest: +SKIP
+    """
+    from recorder.query import depth_plot  # noqa: PLC0415
+
+    return framed(depth_plot.depth(archive, pair, moment, by, width=width), depth_plot.FRAME_PX)
 
 
 def _days(chart: DayChart, width: int) -> Chart:

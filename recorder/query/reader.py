@@ -23,7 +23,9 @@ import duckdb
 import pyarrow as pa
 
 from recorder.archive.datasets import (
+    BOOK,
     BOOK_EVENTS,
+    BOOK_SESSIONS,
     BULK_OHLC,
     BULK_TRADES,
     EVENTS,
@@ -56,6 +58,7 @@ from recorder.query import (
     latest_trades,
     pair_aliases,
     provenance,
+    recorded_books,
     recorded_quotes,
     statement_pairs,
 )
@@ -71,6 +74,7 @@ from recorder.query.file_digests import Digests
 from recorder.query.latest_trades import LatestTrades
 from recorder.query.matrix import side_by_side
 from recorder.query.provenance import Provenance
+from recorder.query.recorded_books import HeldMessages, KnownBook
 from recorder.query.recorded_quotes import KnownQuotes, QuoteProvenance, Window
 from recorder.query.refused_files import FAULTS
 from recorder.query.scan import Scan
@@ -543,6 +547,8 @@ class Reader:
             for pair in question.pairs:
                 arguments.pair(pair, self.pairs())
             return self.sql(asked.text, params, exact=question.exact)
+        if BOOK in wanted.tables and not (wanted.every or wanted.named):  # there may be no trades of the pair
+            return self._of_books(question, asked, params, wanted.tables)
         every = question if question.pairs else replace(question, pairs=tuple(sorted(self.pairs())))
         said: list[str] = []
 
@@ -714,6 +720,123 @@ class Reader:
     @staticmethod
     def _quote_warning(question: TradeQuery, found: Mapping[str, KnownQuotes]) -> str | None:
         return recorded_quotes.sentence(found) if question.on_gap == "warn" else None
+
+    def book(self, question: TradeQuery) -> Result:
+        """Return the changes of recorded books by pair, session, message and position. Raise GapError, UsageError."""
+
+        def rows(moment: Snapshot) -> tuple[pa.Table, dict[str, KnownBook]]:
+            found = self._known_books(question, moment)
+            each = [
+                labelled(recorded_books.rows(self._engine, pair, question.limits, exact=question.exact), pair=pair)
+                for pair in question.pairs
+            ]
+            return pa.concat_tables(each).unify_dictionaries(), found
+
+        take = partial(self._moments.without_trades, BOOK, BOOK_SESSIONS, pairs=question.pairs)
+        table, found = self._ask(take, rows)
+        return Result(table, recorded_books.attrs(found), self._book_warning(question, found))
+
+    def book_pieces(self, question: TradeQuery, size: int) -> tuple[Iterator[Result], str | None]:
+        """Return the changes in tables of whole messages, of one pair and UTC day, and a warning for the caller.
+
+        A table has at most ``size`` rows, or a single message. The snapshot is taken at once; raise GapError,
+        UsageError.
+        """
+
+        def begun(moment: Snapshot) -> tuple[Snapshot, dict[str, KnownBook]]:
+            return moment, self._known_books(question, moment)
+
+        moment, found = self._ask(partial(self._pinned_books, question.pairs), begun)
+        kept = _PinnedSnapshot(moment)
+
+        def pieces() -> Iterator[Result]:
+            for pair, known in found.items():
+                told = recorded_books.attrs({pair: known})
+                for held in known.held:
+                    for piece in self._ask(
+                        self._moments.take, partial(self._book_cut, question, pair, held, size), kept
+                    ):
+                        self.check()
+                        table = self._ask(self._moments.take, partial(self._book_piece, question, pair, piece), kept)
+                        yield Result(table, told)
+
+        return pieces(), self._book_warning(question, found)
+
+    def book_at(self, pair: str, asked: recorded_books.Question, *, exact: bool) -> Result:
+        """Return the answer to a question about the book of a pair at one moment. Raise UsageError."""
+
+        def rows(moment: Snapshot) -> pa.Table:
+            self._check_books((pair,), moment)
+            return labelled(self._engine.fetch(asked.text, {"pair": pair, **asked.params}, exact=exact), pair=pair)
+
+        take = partial(self._moments.without_trades, BOOK, BOOK_SESSIONS, pairs=(pair,))
+        return Result(self._ask(take, rows), {})
+
+    def book_grid(
+        self, pair: str, asked: recorded_books.Question, limits: Range, every_us: int, *, exact: bool
+    ) -> Result:
+        """Return the answer to a question about the book of a pair at regular moments. Raise UsageError.
+
+        They are asked for by the hour, from one snapshot, so that what is read for them fits in memory.
+        """
+        spans = list(recorded_books.spans(limits, every_us)) or [Range(limits.start_us, limits.start_us)]
+
+        def rows(span: Range, _: Snapshot) -> pa.Table:
+            params = {"pair": pair, "start": span.start_us, "stop": span.stop_us, "every": every_us, **asked.params}
+            return self._engine.fetch(asked.text, params, exact=exact)
+
+        def begun(moment: Snapshot) -> Snapshot:
+            self._check_books((pair,), moment)
+            return moment
+
+        kept = _PinnedSnapshot(self._ask(partial(self._pinned_books, (pair,)), begun))
+        tables = [self._ask(self._moments.take, partial(rows, span), kept) for span in spans]
+        return Result(labelled(pa.concat_tables(tables), pair=pair), {})
+
+    def _book_cut(
+        self, question: TradeQuery, pair: str, held: HeldMessages, size: int, _: Snapshot
+    ) -> list[recorded_books.Piece]:
+        return recorded_books.pieces(self._engine, pair, question.limits, held, size)
+
+    def _book_piece(self, question: TradeQuery, pair: str, piece: recorded_books.Piece, _: Snapshot) -> pa.Table:
+        found = recorded_books.piece_rows(self._engine, pair, question.limits, piece, exact=question.exact)
+        return labelled(found, pair=pair)
+
+    def _of_books(
+        self, question: TradeQuery, asked: NamedQuery, params: Mapping[str, object], tables: Collection[Dataset]
+    ) -> Result:
+        """Return the rows of an analysis of recorded books. Raise UsageError."""
+
+        def rows(moment: Snapshot) -> pa.Table:
+            self._check_books(question.pairs, moment)
+            self._compare(path for table in tables for path in _listed(moment, table))
+            return self._engine.fetch(asked.text, params, exact=question.exact)
+
+        return Result(self._ask(partial(self._moments.without_trades, *tables, pairs=question.pairs), rows), {})
+
+    def _pinned_books(self, pairs: Sequence[str]) -> Snapshot:
+        return self._moments.pin_tables(BOOK, BOOK_SESSIONS, pairs=pairs)
+
+    def _check_books(self, pairs: Sequence[str], moment: Snapshot, *, wanted: bool = False) -> None:
+        """Raise UsageError, which names similar pairs, if no book of a pair is stored; CorruptFile."""
+        folders = tuple(f"/{Branch(BOOK, pair).folder}/" for pair in pairs)
+        paths = [path for path in _listed(moment, BOOK) if any(folder in path for folder in folders)]
+        self._compare((*paths, *_listed(moment, BOOK_SESSIONS)), wanted=wanted)
+        for pair in pairs:
+            if not any(f"/{Branch(BOOK, pair).folder}/" in path for path in paths):
+                arguments.pair(pair, self._words(recorded_books.HELD_PAIRS), of="book")
+
+    def _known_books(self, question: TradeQuery, moment: Snapshot) -> dict[str, KnownBook]:
+        """Return what is recorded of each pair. Raise GapError, UsageError, CorruptFile."""
+        self._check_books(question.pairs, moment, wanted=question.checked)
+        found = {pair: recorded_books.known(self._engine, pair, question.limits) for pair in question.pairs}
+        if question.on_gap == "raise" and (said := recorded_books.sentence(found)) is not None:
+            raise GapError(said)
+        return found
+
+    @staticmethod
+    def _book_warning(question: TradeQuery, found: Mapping[str, KnownBook]) -> str | None:
+        return recorded_books.sentence(found) if question.on_gap == "warn" else None
 
     def events(self, wanted: Mapping[str, str], limits: Range) -> pa.Table:
         """Return events of this kind or pair. Raise UsageError for an impossible one."""

@@ -141,14 +141,14 @@ def known(engine: Engine, pair: str, limits: Range) -> KnownQuotes:
         begins_us = sessions[0]["start_us"]
     return KnownQuotes(
         held,
-        tuple(_unknown(sessions, limits)),
+        tuple(unknown_stretches(sessions, limits)),
         sum(one.last - one.first + 1 - one.rows for one in held),
         engine.fetch(_OUTSIDE, params)["rows"][0].as_py(),
         begins_us,
     )
 
 
-def _unknown(sessions: Sequence[Mapping[str, int]], limits: Range) -> Iterator[tuple[int, int]]:
+def unknown_stretches(sessions: Sequence[Mapping[str, int]], limits: Range) -> Iterator[tuple[int, int]]:
     """Yield the stretches between sessions that the range touches."""
     reached_us = None
     for before, after in pairwise(sessions):

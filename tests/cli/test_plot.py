@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from recorder.cli.plot import plot
 from recorder.errors import UsageError
-from tests.archives import START_US, quote, trades, writing
+from tests.archives import START_US, quote, small_book, trades, writing
 
 app = typer.Typer()
 app.command()(plot)
@@ -20,6 +20,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with writing(tmp_path / "data") as archive:
         archive.append([*trades(1, 200), *trades(1, 3, pair="ETH/USD")])
         archive.journalled(trades(201, 400))
+        archive.booked(small_book())
         archive.quoted([quote(1, number, START_US + number * 1_000_000) for number in range(90)])
     return tmp_path / "data"
 
@@ -35,6 +36,7 @@ def run(*arguments: str) -> Result:
         (("coverage",), "coverage.html"),
         (("volume", "ETH/USD", "BTC/USD"), "volume-ETH-USD-BTC-USD.html"),
         (("spread", "BTC/USD"), "spread-BTC-USD.html"),
+        (("depth", "BTC/USD", "--at", "2025-11-10T12:00:01Z"), "depth-BTC-USD.html"),
     ],
 )
 def test_the_path_of_the_page_is_printed(arguments: tuple[str, ...], name: str, data: Path) -> None:
@@ -87,6 +89,9 @@ def test_a_young_archive_is_drawn_from_its_journal(tmp_path: Path) -> None:
     ("arguments", "sentence"),
     [
         (("candles",), "candles takes one pair: recorder plot candles BTC/USD"),
+        (("depth", "BTC/USD"), "depth is of one moment: recorder plot depth BTC/USD --at"),
+        (("depth", "BTC/USD", "--at", "2025-11-10", "--from", "2025-11-10"), "give --at, not --from and --to"),
+        (("spread", "BTC/USD", "--at", "2025-11-10"), "--at is for depth; spread has --from and --to"),
         (("candles", "BTC/USD", "ETH/USD"), "candles takes one pair"),
         (("coverage", "--timeframe", "1m"), "--timeframe is for candles and spreads; coverage goes by days"),
         (("volume", "-o", "x.jpg"), "one of .html, .png, .svg, and 'x.jpg' does not"),

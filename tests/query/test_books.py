@@ -9,16 +9,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from recorder.archive.datasets import BOOK, BOOKS_JOURNAL, Branch
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import OpenFile
 from recorder.collectors import book_feed
+from recorder.errors import GapError
 from recorder.kraken.book import Digits
 from recorder.kraken.book_session import BookSession
 from recorder.kraken.channels import BOOKS
@@ -274,7 +278,6 @@ def test_before_after_and_between_sessions_nothing_is_verified(plain: duckdb.Duc
     late = plain.execute("SELECT bool_or(verified) FROM book_at('BTC/USD', '2025-11-11 06:00')").fetchall()
     assert late in ([(False,)], [(None,)])
     assert plain.execute("FROM book_at('BTC/USD', '2025-11-10 12:00')").fetchall() == []
-    assert plain.execute("FROM book_at('SOL/USD', '2025-11-11')").fetchall() == []
     ends = plain.execute(
         "SELECT ended FROM book_sessions WHERE pair = 'BTC/USD' AND end_reason = 'mismatch'"
     ).fetchall()
@@ -347,3 +350,61 @@ def test_of_two_recorders_that_were_merged_the_one_is_shown_whose_book_is_verifi
         for second, found in expected.items():
             at = START + timedelta(seconds=second)
             assert sql.execute(query, {"pair": "BTC/USD", "at": at}).fetchall() == [found], second
+
+
+def test_python_has_the_same_rows_in_frames_batches_and_wide(market: tuple[Path, Simulation]) -> None:
+    folder, _ = market
+    pair, start, stop = "ETH/EUR", "2025-11-10T23:59:30Z", "2025-11-11T00:00:30Z"
+    limits: dict[str, Any] = {"start": datetime.fromisoformat(start), "stop": datetime.fromisoformat(stop)}
+    with connect(folder) as opened:
+        stored = opened.sql(
+            "SELECT * EXCLUDE (date) FROM book WHERE pair = 'ETH/EUR' AND received >= $start AND received < $stop "
+            "ORDER BY session, message, position",
+            to="arrow",
+            decimals=True,
+            **limits,
+        ).to_pylist()
+        with pytest.raises(GapError, match="not all of the book in this range was recorded, and nobody can fetch it"):
+            opened.book(pair, start, stop)
+        with pytest.warns(UserWarning, match="nothing from .* to "):
+            found = opened.book(pair, start, stop, to="arrow", decimals=True, on_gap="warn")
+        columns = ["session", "message", "position", "kind", "side", "price", "qty", "checksum", "verified"]
+        assert found.select(columns).to_pylist() == [{name: row[name] for name in columns} for row in stored]
+        told = json.loads(found.schema.metadata[b"recorder"])
+        refuted = {(row["session"], row["message"]) for row in stored if not row["verified"]}
+        assert told["unverified"][pair] == len(refuted) > 0
+        assert told["missing"][pair] == 0
+        pieces = list(opened.book_batches(pair, start, stop, rows=1_000, to="arrow", decimals=True, on_gap="ignore"))
+        joined = pa.concat_tables(pieces).select(columns)
+        assert joined.to_pylist() == found.select(columns).to_pylist()
+        assert max(piece.num_rows for piece in pieces) <= 1_000
+        assert len(pieces) > 3
+        assert all(messages(one).isdisjoint(messages(following)) for one, following in pairwise(pieces))
+
+        rows = opened.sql(
+            "FROM book_snapshots('ETH/EUR', $start, $stop, '10 seconds', depth := 3)",
+            to="arrow",
+            decimals=True,
+            **limits,
+        ).to_pylist()
+        every = timedelta(seconds=10)
+        wide = opened.book_snapshots(
+            pair, start, stop, every, depth=3, wide=True, to="arrow", decimals=True
+        ).to_pylist()
+        assert [row["moment"] for row in wide] == [row["moment"] for row in rows]
+        for row, listed in zip(wide, rows, strict=True):
+            for side in ("bid", "ask"):
+                levels = listed[f"{side}s"] or []
+                told_levels = [(row[f"{side}_price_{level}"], row[f"{side}_qty_{level}"]) for level in range(3)]
+                assert told_levels == [
+                    (levels[n]["price"], levels[n]["qty"]) if n < len(levels) else (None, None) for n in range(3)
+                ]
+            assert row["verified"] is listed["verified"]
+        long = opened.book_snapshots(pair, start, stop, every, depth=3, to="arrow").num_rows
+        assert long == sum(len(row[side] or ()) for row in rows for side in ("bids", "asks"))
+        bars = opened.depth_bars(pair, start, stop, every, basis_points=50)
+        assert len(bars) == sum(1 for row in rows if row["bids"] and row["asks"])
+
+
+def messages(piece: pa.Table) -> set[tuple[int, int]]:
+    return set(zip(piece["session"].to_pylist(), piece["message"].to_pylist(), strict=True))

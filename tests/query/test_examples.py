@@ -21,16 +21,18 @@ from recorder.query import (
     named_parameters,
     pair_aliases,
     provenance,
+    recorded_books,
     recorded_quotes,
 )
 from recorder.query import connect as public
-from tests.archives import START_US, candle, quote, trade, writing
+from tests.archives import START_US, candle, quote, small_book, trade, writing
 
 MODULES = [
     recorder,
     public,
     arguments,
     provenance,
+    recorded_books,
     recorded_quotes,
     decimal_to_double,
     dataframes,
@@ -52,6 +54,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object
         archive.listed("BTC/USD", 1)
         archive.published([candle(0, "101", "102", "100", "100", "101", "3", 3)])
         archive.quoted([quote(1, 0, START_US), quote(1, 1, START_US + 1_000_000, "100.5")])
+        archive.booked(small_book())
         archive.noted(Event(START_US, "connected", None, '{"connection":1}'))
     with (
         pytest.MonkeyPatch.context() as patched,
