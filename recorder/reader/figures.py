@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from recorder.page.templates import second
 from recorder.query import row_text
 
 WIDTH: Final = 1000
@@ -39,12 +40,16 @@ class Figure:
 
 
 def figures(table: pa.Table) -> list[Figure]:
-    """Return what can be drawn of the rows: none where neither time nor labels order them, or of several pairs."""
-    if table.num_rows < 2 or ("pair" in table.column_names and len(table["pair"].unique()) > 1):
+    """Return what can be drawn of the rows: none where neither times nor labels order them.
+
+    Nor is there a line over time of several pairs, whose rows would alternate.
+    """
+    if table.num_rows < 2:
         return []
     axis = _axis(table.schema)
     if axis is not None:
-        return _lines(table, axis)
+        several = "pair" in table.column_names and len(table["pair"].unique()) > 1
+        return [] if several else _lines(table, axis)
     label = table.schema[0]
     if table.num_rows > BARS or len(table.column(0).unique()) < table.num_rows:
         return []
@@ -74,7 +79,7 @@ def _lines(table: pa.Table, axis: str) -> list[Figure]:
     if not span:
         return []
     across = [WIDTH * (one - begin) / span for one in seconds]
-    ends = [row_text.cell(times[0]), row_text.cell(times[-1])]
+    ends = [second(row_text.cell(one)) for one in (times[0], times[-1])]
     return [
         Figure(name, "line", _line(across, values), *_limits(values), *ends)
         for name, values in _numbers(table, without=axis)

@@ -21,7 +21,7 @@ def test_columns_of_numbers_over_time_are_lines_at_the_places_of_their_times() -
     assert (one.name, one.kind) == ("price", "line")
     assert one.shape == "M0,100 250,50M1000,0 1000,0"
     assert (one.low, one.high) == ("1", "3")
-    assert (one.first, one.last) == ("2025-11-10T12:00:00Z", "2025-11-10T12:40:00Z")
+    assert (one.first, one.last) == ("2025-11-10 12:00:00", "2025-11-10 12:40:00")
     days = pa.table({"day": [date(2025, 11, 10), date(2025, 11, 12)], **{f"n{n}": [1.5, float(n)] for n in range(5)}})
     assert [each.name for each in figures(days)] == [f"n{n}" for n in range(FIGURES)]
 
@@ -42,6 +42,11 @@ def test_without_time_a_few_labelled_numbers_are_bars_from_zero() -> None:
     assert (trades.kind, trades.low, trades.high, trades.first, trades.last) == ("bars", "0", "10", "Mon", "Tue")
     assert trades.shape == "M50,100h400V0h-400zM550,100h400V50h-400z"
     assert low.shape == "M50,0h400V100h-400z"  # what is no number has no bar
+
+
+def test_pairs_can_be_labels_of_bars() -> None:
+    (one,) = figures(pa.table({"pair": ["BTC/USD", "ETH/USD"], "trades": [2, 1]}))
+    assert (one.kind, one.first, one.last) == ("bars", "BTC/USD", "ETH/USD")
 
 
 def test_what_no_picture_can_show_has_none() -> None:

@@ -72,8 +72,12 @@ async def test_a_statement_is_answered_like_a_question_with_charts_and_completen
             text = await answer.text()
             assert answer.status == 200
         assert text.lstrip().startswith('<section class="answer"')
-        assert 'aria-label="close between 100 and 100, from 2025-11-10T12:00:00Z to 2025-11-10T12:01:00Z"' in text
+        assert 'aria-label="close between 100 and 100, from 2025-11-10 12:00:00 to 2025-11-10 12:01:00"' in text
         assert "BTC/USD: 9 trades of the archive missing." in text
+        async with client.post(
+            ASK, json={"sql": "SELECT pair, count(*) AS n FROM trades GROUP BY 1 ORDER BY 1"}
+        ) as answer:
+            assert 'aria-label="n between 0 and 81, from ADA/USD to ETH/USD"' in await answer.text()
         async with client.get(f"{ASK}/vwap?pair=BTC/USD&width=1+minute&run=1") as answer:
             question = await answer.text()
         assert "9 trades of the range missing" in question
