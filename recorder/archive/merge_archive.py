@@ -382,7 +382,7 @@ def rows_of(
     without ``segments``, and the findings about files, which are left out. A stored row stays as it is, whatever the
     other archive has. ``room`` measures our disk before each file is written; if space is low, DiskError states how
     many rows were added. ``files`` tells which files of the other archive need not be read again, and ``tidy`` merges
-    the small files of a branch that rows were added to.
+    the small files that earlier merges left in a branch.
     """
     job = _TableMerge(ours, segments, room, only, files, tidy)
     findings = [finding for branch in other.branches(dataset) for finding in job.branch(branch, other)]
