@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive import integrity, stored_evidence, verify_tables
-from recorder.archive.check_readable import check_bytes
+from recorder.archive.check_readable import check_bytes, check_for_parsing
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import INSTRUMENTS, TRADES, Branch, Dataset
 from recorder.archive.footer import held_runs
@@ -420,7 +420,7 @@ class _TableMerge:
         whole = True
         with contextlib.ExitStack() as stack:
             theirs, findings = verify_tables.opened(leaf, branch, stack, but=merged)
-            held = _ours_opened(here, branch, stack, rows=False) if theirs else []
+            held = _ours_opened(here, branch, stack, check=check_for_parsing) if theirs else []
             for rows in _fresh_rows(branch.dataset, theirs, held):
                 fresh = self.only(branch, rows)
                 whole &= fresh is rows
@@ -559,8 +559,10 @@ def _require(room: Callable[[], Room], stopped: str) -> None:
     require(found.free, found.total, stopped=stopped)
 
 
-def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, rows: bool = True) -> list[OpenFile]:
-    found, findings = integrity.opened(leaf, branch, stack, rows=rows)
+def _ours_opened(
+    leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, check: Callable[[Path], None] | None = None
+) -> list[OpenFile]:
+    found, findings = integrity.opened(leaf, branch, stack, check=check)
     for finding in findings:  # otherwise its content would be treated as missing
         raise UnsoundFile(finding.file, finding.problem, finding.remedy)
     return [file for file in found if file.rows]
