@@ -88,15 +88,27 @@ def check_bytes(path: Path, *, rows: bool = True, words: Sequence[str] = ()) -> 
     """Raise UnsoundFile if the bytes of a file are not those that were written, or must not be parsed in this process.
 
     For an older file, without a digest in its name, the only check is whether reading its footer, or also its ``rows``,
-    crashes a process; so it is for a large one of which only the footer is to be read. ``words`` as for
-    :class:`OpenFile`. Raises UnreadableFile; FileNotFoundError.
+    crashes a process. ``words`` as for :class:`OpenFile`. Raises UnreadableFile; FileNotFoundError.
     """
     if path.name == SCHEMA_FILE and is_schema_file(path):
         return
-    is_cheap = rows or stamp(path)[1] <= _SMALL
-    if (is_cheap and check_digest(path)) or _PROBE.survives(path, rows=rows, words=words):
+    if (rows and check_digest(path)) or _PROBE.survives(path, rows=rows, words=words):
         return
     raise _deadly(path)
+
+
+def check_for_parsing(path: Path) -> None:
+    """Raise UnsoundFile if a file must not be parsed in this process: the digest of a large one is not compared.
+
+    Raises UnreadableFile; FileNotFoundError.
+    """
+    if not (_is_known(path, stamp(path)) or _PROBE.survives(path, rows=False)):
+        raise _deadly(path)
+
+
+def _is_known(path: Path, now: Stamp) -> bool:
+    """Return whether a file is as it was written, if finding that out is cheap. Raises UnsoundFile if it is not."""
+    return (path.name == SCHEMA_FILE and is_schema_file(path)) or (now[1] <= _SMALL and check_digest(path))
 
 
 def _deadly(path: Path) -> UnsoundFile:
@@ -122,9 +134,7 @@ class Guard:
         with self._lock:
             if self._seen.get(path) == now:
                 return
-        known = path.name == SCHEMA_FILE and is_schema_file(path)
-        known = known or (now[1] <= _SMALL and check_digest(path))
-        if not known and not self._probe.survives(path, rows=False):
+        if not (_is_known(path, now) or self._probe.survives(path, rows=False)):
             raise _deadly(path)
         with self._lock:
             self._seen[path] = now

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive import integrity, stored_evidence, verify_tables
-from recorder.archive.check_readable import check_bytes
+from recorder.archive.check_readable import check_bytes, check_for_parsing
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import INSTRUMENTS, TRADES, Branch, Dataset
 from recorder.archive.footer import held_runs
@@ -384,7 +384,7 @@ def rows_of(
     without ``segments``, and the findings about files, which are left out. A stored row stays as it is, whatever the
     other archive has. ``room`` measures our disk before each file is written; if space is low, DiskError states how
     many rows were added. ``files`` tells which files of the other archive need not be read again, and ``tidy`` merges
-    the small files of a branch that rows were added to.
+    the small files that earlier merges left in a branch.
     """
     job = _TableMerge(ours, segments, room, only, files, tidy)
     findings = [finding for branch in other.branches(dataset) for finding in job.branch(branch, other)]
@@ -422,7 +422,7 @@ class _TableMerge:
         whole = True
         with contextlib.ExitStack() as stack:
             theirs, findings = verify_tables.opened(leaf, branch, stack, but=merged)
-            held = _ours_opened(here, branch, stack, rows=False) if theirs else []
+            held = _ours_opened(here, branch, stack, check=check_for_parsing) if theirs else []
             for rows in _fresh_rows(branch.dataset, theirs, held):
                 fresh = self.only(branch, rows)
                 whole &= fresh is rows
@@ -561,8 +561,10 @@ def _require(room: Callable[[], Room], stopped: str) -> None:
     require(found.free, found.total, stopped=stopped)
 
 
-def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, rows: bool = True) -> list[OpenFile]:
-    found, findings = integrity.opened(leaf, branch, stack, rows=rows)
+def _ours_opened(
+    leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, check: Callable[[Path], None] | None = None
+) -> list[OpenFile]:
+    found, findings = integrity.opened(leaf, branch, stack, check=check)
     for finding in findings:  # otherwise its content would be treated as missing
         raise UnsoundFile(finding.file, finding.problem, finding.remedy)
     return [file for file in found if file.rows]

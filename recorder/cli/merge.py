@@ -22,7 +22,7 @@ from recorder import config
 from recorder import disk as rim
 from recorder.archive import merge_archive, merge_history, merged_files, open_archive
 from recorder.archive.compaction import compact, compact_segments
-from recorder.archive.datasets import WITHOUT_IDS, Branch, Dataset
+from recorder.archive.datasets import EVENTS, INSTRUMENTS, WITHOUT_IDS, Branch, Dataset
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout, existing
 from recorder.archive.merge_archive import Disagreement, Only, Tally, TradeMerge
@@ -96,6 +96,8 @@ def merge(
             archive.promised = merge_archive.promises(layout, theirs)
         job = TradeMerge(layout, archive, disagreed=found.disagreed, tidy=tidy, room=room, files=files)
         found.brought = job.brought
+        for dataset in (EVENTS, INSTRUMENTS):
+            _tidy_table(segments, Branch(dataset))
         waiting = rim.undisturbed(lambda: _journal(job, theirs), f"the segments in {theirs.journal}")
         found.unread = waiting.candles
         with Progress(console=Screen(stderr=True), transient=True, disable=not Screen(stderr=True).is_terminal) as bar:

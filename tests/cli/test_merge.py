@@ -24,6 +24,7 @@ from recorder.cli import merge as module
 from recorder.cli.merge import merge
 from recorder.clock import SystemClock
 from recorder.core.certificate import DAY_US
+from recorder.core.event_kinds import EventKind
 from recorder.core.evidence import Certified, Joined, Void, detail, kind
 from recorder.core.trade_ids import Span, Spans
 from recorder.errors import ArchiveInUse, DiskError, NoSuchArchive, UsageError
@@ -137,6 +138,20 @@ def test_a_day_of_which_the_rows_come_by_several_merges_is_certified_and_void_id
     monkeypatch.setattr(merge_evidence, "held_days", None)  # a second look at the day would need it
     assert merged() == {"certified_days_added": 0, "void_ids_added": 0}
     assert stored_evidence.read(Layout(tmp_path / "a")).void == {"BTC/USD": Spans([Span(5, 6)])}
+
+
+def test_small_files_that_many_merges_left_become_one(two: tuple[Path, Path]) -> None:
+    mine, theirs = two
+    with writing(mine) as archive:
+        for number in range(20):
+            archive.noted(
+                event(START_US + number, EventKind.VOID, "BTC/USD", first_id=100 + number, last_id=100 + number)
+            )
+            archive.published([candle(100 + number)])
+    assert run(theirs, mine) == 0
+    assert len(list((mine / "events" / "year=2025").glob("*.parquet"))) == 1
+    assert len(list((mine / "ohlc" / "timeframe=1m" / "year=2025").glob("*.parquet"))) == 2, "and what came now"
+    assert (len(rows(mine, "events")), len(rows(mine, "ohlc"))) == (20, 22)
 
 
 def test_all_that_the_other_holds_comes_and_the_other_stays_as_it_is(
