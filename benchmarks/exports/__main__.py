@@ -155,11 +155,11 @@ def of_nautilus(archive: Archive) -> dict[str, Rows]:
     return right
 
 
-def events(archive: Archive, shift_us: int) -> Rows:
-    """Return trades and changes of the book as hftbacktest's listener sees them."""
+def events(archive: Archive, shift_us: int, *, since_us: int = 0) -> Rows:
+    """Return trades since a moment, and changes of the book, as hftbacktest's listener sees them."""
     found: Rows = []
     latest = 0
-    for row in trades(archive, "BTC/USD"):
+    for row in (row for row in trades(archive, "BTC/USD") if row["made"] >= since_us):
         latest = max(latest, row["made"] if row["received"] is None else row["received"] + shift_us)
         found.append([2, row["side"] == "buy", row["made"] * 1_000, latest * 1_000, row["price"], row["qty"]])
     for row in asked(archive, NO_CHECKPOINTS):
@@ -176,7 +176,8 @@ def _shifted(local_ns: int) -> int:
 
 
 def of_hftbacktest(archive: Archive) -> dict[str, Rows]:
-    right = events(archive, BEHIND_US)
+    (begins,) = asked(archive, "SELECT epoch_us(min(first_received)) AS us FROM book_sessions WHERE pair = 'BTC/USD'")
+    right = events(archive, BEHIND_US, since_us=begins["us"])
     state = [[row["side"], round(row["price"] * 10), row["qty"]] for row in asked(archive, STATE)]
     return {
         "local": sorted(right, key=lambda row: row[3]),

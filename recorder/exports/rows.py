@@ -116,7 +116,7 @@ class Rows:
     def __init__(
         self, archive: Archive, data: Path, request: Request, kinds: Sequence[Kind], *, from_book: bool = False
     ) -> None:
-        """Read these kinds of rows of the archive at ``data``; ``from_book``: trades from their book's beginning on."""
+        """Read the archive at ``data``; with ``from_book``, trades from the beginning of their pair's book on."""
         self.request = request
         self.kinds = kinds
         self._archive, self._data = archive, data

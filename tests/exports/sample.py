@@ -24,6 +24,8 @@ from tests.archives import START, START_US, Written, quote, trade, writing
 MIDNIGHT: Final = START + timedelta(hours=12)
 MIDNIGHT_US: Final = START_US + 12 * 3_600_000_000
 HOLE: Final = range(150, 154)
+TOO_EARLY: Final = 101
+"""The trade that was received before it was made, by BEHIND_US."""
 BEHIND_US: Final = 3_000
 LATENCY_US: Final = 20_000
 LEVELS: Final = 10
@@ -44,12 +46,12 @@ def build(data: Path, count: int = 400) -> None:
 
 
 def traded(pair: str, count: int) -> Iterator[Trade]:
-    """Yield trades: of every seventh no receive time is known, and of the 20th it is before its time."""
+    """Yield trades: of every seventh no receive time is known, and of one it is before its time."""
     first_us = MIDNIGHT_US - count * 250_000
     for number in range(1, count + 1):
         made_us = first_us + number * 500_000
         made = trade(number, made_us, f"{100_000 + number * 7 % 50}.{number % 10}", f"0.{number:08d}", pair=pair)
-        late_us = -BEHIND_US if number == 20 else LATENCY_US + number % 3 * 1_000
+        late_us = -BEHIND_US if number == TOO_EARLY else LATENCY_US + number % 3 * 1_000
         received_us = None if number % 7 == 0 else made_us + late_us
         yield msgspec.structs.replace(
             made, received_us=received_us, side="sell" if number % 2 else "buy", source="ws" if received_us else "rest"
