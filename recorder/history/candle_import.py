@@ -156,10 +156,11 @@ def _finished(waiting: list[pa.Table], *, every: bool = False) -> Iterator[tuple
     if oldest is None or (not every and (newest is None or newest.year == oldest.year)):
         return
     rows = pa.concat_tables(waiting)
-    years = pc.year(rows["time"])
+    years = pc.year(rows["time"]).to_numpy()  # ascending
     waiting.clear()
-    for year in sorted(pc.unique(years).to_pylist()):
-        of_year = rows.filter(pc.equal(years, year))
+    for year in np.unique(years).tolist():
+        begin, end = np.searchsorted(years, [year, year + 1]).tolist()
+        of_year = rows.slice(begin, end - begin)
         if every or year < newest.year:
             yield year, of_year
         else:
