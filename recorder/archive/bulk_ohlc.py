@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -28,23 +28,22 @@ from recorder.archive.parquet import FileFacts
 
 _CONTENT: Final = ("open", "high", "low", "close", "volume", "count")
 _US_PER_MINUTE: Final = 60_000_000
-_BATCH: Final = 65_536
-"""New rows in memory with all columns of the table."""
 _NEW: Final = "new"
 """A column beside those of the table while rows are merged."""
 
 
 class NewCandles(NamedTuple):
-    """The candles of a timeframe and year in a member, ascending in time, each once: time, the numbers, row."""
+    """The candles of a timeframe and year in a member, in parts: ascending in time, each once; time, numbers, row."""
 
     timeframe: str
     minutes: int
-    rows: pa.Table
+    parts: Iterable[pa.Table]
 
 
 class CandlesPut(NamedTuple):
-    """How many candles were new, replaced stored ones, and differ from stored ones; the first of these as text."""
+    """How many candles came, were new, replaced stored ones and differ from stored ones; the first of these as text."""
 
+    rows: int
     added: int
     replaced: int
     differing: int
@@ -58,43 +57,62 @@ class BulkOhlc(ImportedTable):
 
     def put(self, pair: str, year: int, source: Source, candles: NewCandles, prefer: Prefer | None) -> CandlesPut:
         """Add candles, durably. Raises UnsoundFile, CorruptFile if the stored file cannot be trusted; DiskError."""
-        begins = candles.rows["time"].cast(pa.int64())
-        ends_us = pc.min(begins).as_py(), pc.max(begins).as_py() + candles.minutes * _US_PER_MINUTE
-        series = Series(candles.timeframe, 0, candles.rows.num_rows, 0, *ends_us)
-        rows = _named(candles, source.short)
-        return self.put_series(pair, year, History((source,), series=(series,)), rows, prefer)
+        ends_us = list[int]()
 
-    def put_series(
-        self, pair: str, year: int, history: History, rows: Iterable[pa.Table], prefer: Prefer | None = None
-    ) -> CandlesPut:
+        def rows() -> Iterator[pa.Table]:
+            for part in candles.parts:
+                times = part["time"].cast(pa.int64())
+                ends_us[:] = [*ends_us[:1], *pc.min_max(times).as_py().values()]
+                yield _named(part, candles.timeframe, source.short)
+
+        def history(put: CandlesPut) -> History:
+            until_us = ends_us[-1] + candles.minutes * _US_PER_MINUTE
+            return History((source,), series=(Series(candles.timeframe, 0, put.rows, 0, ends_us[0], until_us),))
+
+        return self._put(pair, year, history, rows(), prefer)
+
+    def put_series(self, pair: str, year: int, history: History, rows: Iterable[pa.Table]) -> CandlesPut:
         """Add the candles that another file of the year has, in its order, and its ``history``, durably.
 
         Raises as :meth:`put` does.
         """
+        return self._put(pair, year, lambda _: history, rows, None)
+
+    def compare_series(self, pair: str, year: int, history: History, rows: Iterable[pa.Table]) -> CandlesPut:
+        """Return what would become of such candles, and change nothing. Raises as :meth:`put` does."""
+        merge = _Merge(self.file(pair, year), lambda _: history, None)
+        for _ in merge.rows(rows):
+            pass
+        return merge.put
+
+    def _put(
+        self,
+        pair: str,
+        year: int,
+        history: Callable[[CandlesPut], History],
+        rows: Iterable[pa.Table],
+        prefer: Prefer | None,
+    ) -> CandlesPut:
         with self.replacing(pair, year) as (held, write):
             merge = _Merge(held, history, prefer)
             write(merge.rows(rows), lambda footer: replace(footer, history=merge.history()))
         return merge.put
 
-    def compare_series(self, pair: str, year: int, history: History, rows: Iterable[pa.Table]) -> CandlesPut:
-        """Return what would become of such candles, and change nothing. Raises as :meth:`put` does."""
-        merge = _Merge(self.file(pair, year), history, None)
-        for _ in merge.rows(rows):
-            pass
-        return merge.put
-
 
 class _Merge:
-    """Merges candles into a year's file, in the order of both, so that memory holds a few thousand of each."""
+    """Merges candles into a year's file, in the order of both, so that memory holds a few thousand of each.
 
-    def __init__(self, held: FileFacts | None, new: History, prefer: Prefer | None) -> None:
+    ``new`` gives their history, once all have been taken.
+    """
+
+    def __init__(self, held: FileFacts | None, new: Callable[[CandlesPut], History], prefer: Prefer | None) -> None:
         self._before = (held.footer.history if held is not None else None) or History()
         self._new = new
         self._held = held
         self._prefer = prefer
         self._stored = Counter[tuple[str, str]]()
         self._differing = Counter[tuple[str, str]]()
-        self.put = CandlesPut(0, 0, 0, [])
+        self.put = CandlesPut(0, 0, 0, 0, [])
 
     def rows(self, new: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Yield all rows of the year, by timeframe and time."""
@@ -107,12 +125,12 @@ class _Merge:
 
     def history(self) -> History:
         """Return the footer's content."""
-        members, places = self._before.members, list[int]()
-        for source in self._new.members:
+        members, places, new = self._before.members, list[int](), self._new(self.put)
+        for source in new.members:
             members, place = History(members).with_member(source)
             places.append(place)
         found = {(one.timeframe, one.member): one for one in self._before.series}
-        for one in self._new.series:
+        for one in new.series:
             mine = msgspec.structs.replace(one, member=places[one.member])
             known = found.get((mine.timeframe, mine.member))
             found[mine.timeframe, mine.member] = mine if known is None else known.again(mine)
@@ -142,8 +160,10 @@ class _Merge:
             _difference(before.slice(place, 1), after.slice(place, 1))
             for place in np.flatnonzero(differs)[: imported_files.EXAMPLES - len(self.put.first)].tolist()
         ]
+        came = pc.sum(both[_NEW]).as_py()
         self.put = CandlesPut(
-            self.put.added + pc.sum(both[_NEW]).as_py() - int(again.sum()),
+            self.put.rows + came,
+            self.put.added + came - int(again.sum()),
             self.put.replaced + int(replaces.sum()),
             self.put.differing + int(differs.sum()),
             self.put.first + first,
@@ -153,13 +173,11 @@ class _Merge:
         return both if kept.all() else both.filter(pa.array(kept))
 
 
-def _named(candles: NewCandles, member: str) -> Iterator[pa.Table]:
-    """Yield candles of one member with the columns of the table."""
-    for batch in candles.rows.to_batches(max_chunksize=_BATCH):
-        rows = pa.Table.from_batches([batch])
-        for name, value in (("timeframe", candles.timeframe), ("member", member)):
-            rows = rows.append_column(name, pa.repeat(pa.scalar(value, pa.string()), rows.num_rows))
-        yield rows.select(BULK_OHLC.columns.names).cast(BULK_OHLC.columns)
+def _named(rows: pa.Table, timeframe: str, member: str) -> pa.Table:
+    """Return candles of one member with the columns of the table."""
+    for name, value in (("timeframe", timeframe), ("member", member)):
+        rows = rows.append_column(name, pa.repeat(pa.scalar(value, pa.string()), rows.num_rows))
+    return rows.select(BULK_OHLC.columns.names).cast(BULK_OHLC.columns)
 
 
 def _marked(parts: Iterable[pa.Table], is_new: int) -> Iterator[pa.Table]:
