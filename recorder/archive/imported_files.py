@@ -27,7 +27,7 @@ LEVEL: Final = 3
 """zstd level: no compaction ever packs these files better, and an import should be fast."""
 EXAMPLES: Final = 10
 """Examples of differences that are kept; all are counted."""
-_BATCH: Final = 65_536
+_BATCH: Final = 16_384
 
 Write: TypeAlias = Callable[[Iterable[pa.Table], Callable[[Footer], Footer]], None]
 """Writes the rows of the new file, and adds to its footer what is known when all have been taken."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recorder.archive.bulk_ohlc import BulkOhlc, NewCandles
 from recorder.archive.imported_files import EXAMPLES, Prefer
 from recorder.archive.imported_history import History, Source
+from recorder.archive.trades import tables_by_year
 from recorder.errors import UsageError
 from recorder.history.bulk_import import BulkImport, BulkResult, source_of
 from recorder.history.contents import Entry
@@ -67,17 +68,17 @@ class CandleImport:
         source, result = source_of(entry.member, digest), CandlesResult()
         stored = self._table.years(entry.pair)
         result.timeframe = TIMEFRAMES[minutes]
-        for year, rows in self._years(entry, minutes, result, done):
+        parts = self._parts(entry, minutes, result, done)
+        for year, of_year in itertools.groupby(parts, lambda part: part[0]):
             result.years.append(year)
             if year in stored and self._is_settled(stored[year], source, TIMEFRAMES[minutes], result):
-                result.compared += rows.num_rows
+                result.compared += sum(rows.num_rows for _, rows in of_year)
                 continue
             self._bulk.require_room(entry.pair, year)
-            found = self._table.put(
-                entry.pair, year, source, NewCandles(TIMEFRAMES[minutes], minutes, rows), self._bulk.prefer
-            )
+            candles = NewCandles(TIMEFRAMES[minutes], minutes, (rows for _, rows in of_year))
+            found = self._table.put(entry.pair, year, source, candles, self._bulk.prefer)
             result.added += found.added + found.replaced
-            result.compared += rows.num_rows - found.added - found.replaced
+            result.compared += found.rows - found.added - found.replaced
             if self._bulk.prefer is None:
                 result.differs(found.differing, found.first)
         return result
@@ -105,29 +106,27 @@ class CandleImport:
             result.differs(mine.differing, [])
         return True
 
-    def _years(
+    def _parts(
         self, entry: Entry, minutes: int, result: CandlesResult, done: Callable[[int], None]
     ) -> Iterator[tuple[int, pa.Table]]:
-        """Yield the candles of each year, ascending in time and each once."""
+        """Yield the candles, ascending in time and each once, in tables with their year."""
         order, lines = InOrder(OHLCVT, self._bulk.possible, 0), OddLines(self._bulk.archive, entry)
+        last_us = -1
 
-        def each_once(rows: pa.Table) -> pa.Table:
+        def each_once(rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+            nonlocal last_us
             rows, odd = _each_once(rows, last_us, minutes)
             lines.add_placed(map(_placed, odd), result.odd)
-            return rows
+            last_us = max([last_us, *times_us(rows)[-1:].tolist()])
+            yield from tables_by_year(rows)
 
-        waiting: list[pa.Table] = []
-        last_us = -1
         for size, read in read_ahead(entry.member.blocks(), OHLCVT):
             result.saw(read)
             rows, odd = order.add(read)
             lines.add_placed(map(_placed, odd), result.odd)
-            waiting.append(each_once(rows))
-            last_us = max([last_us, *times_us(rows)[-1:].tolist()])
-            yield from _finished(waiting)
+            yield from each_once(rows)
             done(size)
-        waiting.append(each_once(order.rest()))
-        yield from _finished(waiting, every=True)
+        yield from each_once(order.rest())
 
 
 def _each_once(rows: pa.Table, last_us: int, minutes: int) -> tuple[pa.Table, list[Odd]]:
@@ -145,22 +144,3 @@ def _each_once(rows: pa.Table, last_us: int, minutes: int) -> tuple[pa.Table, li
 
 def _placed(odd: Odd) -> tuple[int, bytes, str]:
     return odd.row, odd.line.encode(), odd.why
-
-
-def _finished(waiting: list[pa.Table], *, every: bool = False) -> Iterator[tuple[int, pa.Table]]:
-    """Yield the rows of years that are over, and leave the others in the list."""
-    if not waiting:
-        return
-    newest = pc.max(waiting[-1]["time"]).as_py()
-    oldest = next((rows["time"][0].as_py() for rows in waiting if rows.num_rows), None)
-    if oldest is None or (not every and (newest is None or newest.year == oldest.year)):
-        return
-    rows = pa.concat_tables(waiting)
-    years = pc.year(rows["time"])
-    waiting.clear()
-    for year in sorted(pc.unique(years).to_pylist()):
-        of_year = rows.filter(pc.equal(years, year))
-        if every or year < newest.year:
-            yield year, of_year
-        else:
-            waiting.append(of_year)
