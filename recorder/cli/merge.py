@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from recorder.archive.layout import Layout, existing
 from recorder.archive.merge_archive import Disagreement, Only, Tally, TradeMerge
 from recorder.archive.merge_evidence import MergedEvidence
 from recorder.archive.merge_sessions import NUMBERED, OF_BOOKS, OF_QUOTES, Counted, Numbered, SessionMerge
+from recorder.archive.merged_files import MergedFiles
 from recorder.archive.schema import trades_table
 from recorder.archive.segment_tables import Segments
 from recorder.archive.trades import TradeArchive
@@ -38,7 +39,7 @@ from recorder.clock import SystemClock
 from recorder.core.model import Instrument, Trade
 from recorder.core.pair_registry import settled
 from recorder.core.trade_ids import Span, Spans
-from recorder.disk import Disk
+from recorder.disk import Disk, Room
 from recorder.errors import CorruptLine, Malformed, StorageError, UsageError
 from recorder.journal import segment
 from recorder.kraken import records
@@ -113,23 +114,7 @@ def merge(
                     found.joined += taken.joined
         found.findings += job.refused.values()
         found.tallies = {pair: job.tally(pair) for pair in sorted({*pairs, *waiting.pairs})}
-        only = _filters(found, layout, theirs)
-        for dataset in _MERGED:
-            found.added[dataset.noun], unsound = merge_archive.rows_of(
-                dataset,
-                layout,
-                segments,
-                theirs,
-                room=room,
-                only=only.get(dataset, lambda _, rows: rows),
-                files=files,
-                tidy=functools.partial(_tidy_table, segments),
-            )
-            found.findings += unsound
-        disk = None if archive is None else archive.disk
-        for brought in merge_history.tables(layout, theirs, disk, room=room):
-            found.added[brought.dataset.noun] = brought.added
-            found.findings += brought.findings
+        _add_tables(found, layout, theirs, archive, segments=segments, files=files, room=room)
         late = list(waiting.listed.values())
         found.listings, unsound = merge_archive.listings(layout, segments, theirs, late, room=room)
         found.findings += unsound
@@ -140,6 +125,36 @@ def merge(
         _print(found, theirs, dry_run=dry_run)
     if found.findings or found.count:
         raise typer.Exit(1)
+
+
+def _add_tables(
+    found: _MergeReport,
+    layout: Layout,
+    theirs: Layout,
+    archive: TradeArchive | None,
+    *,
+    segments: Segments | None,
+    files: MergedFiles | None,
+    room: Callable[[], Room],
+) -> None:
+    """Merge the tables without ids, and report what came; without an archive that is open, only count."""
+    only = _filters(found, layout, theirs)
+    for dataset in _MERGED:
+        found.added[dataset.noun], unsound = merge_archive.rows_of(
+            dataset,
+            layout,
+            segments,
+            theirs,
+            room=room,
+            only=only.get(dataset, lambda _, rows: rows),
+            files=files,
+            tidy=functools.partial(_tidy_table, segments),
+        )
+        found.findings += unsound
+    disk = None if archive is None else archive.disk
+    for brought in merge_history.tables(layout, theirs, disk, room=room):
+        found.added[brought.dataset.noun] = brought.added
+        found.findings += brought.findings
 
 
 def _filters(found: _MergeReport, layout: Layout, theirs: Layout) -> Mapping[Dataset, Only]:
