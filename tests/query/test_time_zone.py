@@ -12,7 +12,7 @@ import pytest
 
 from recorder.core.model import Event
 from recorder.query import catalogue, views_database
-from tests.archives import MINUTE_US, START_US, Ask, Written, candle, minute, quote, trade, writing
+from tests.archives import MINUTE_US, START_US, Ask, Written, candle, minute, quote, small_book, trade, writing
 
 NIGHT = 11 * 60 + 50
 """Minutes from START to ten before midnight UTC, which is another day in Tokyo already."""
@@ -38,6 +38,7 @@ RELATIONS = [
     "quotes_outside_sessions('BTC/USD', '2025-11-10 23:50', DATE '2025-11-12')",
     *("bulk_trades", "bulk_ohlc", "bulk_days", "bulk_audit('BTC/USD', '1h', '2025-11-10')"),
     *("book", "book_sessions"),
+    "quote_audit('BTC/USD', '2025-11-10 23:50', DATE '2025-11-12')",
     "book_snapshots('BTC/USD', '2025-11-10 23:50', DATE '2025-11-12', INTERVAL '1 hour')",
     "depth_bars('BTC/USD', '2025-11-10 23:50', DATE '2025-11-12', INTERVAL '1 hour')",
     "spread_bars('BTC/USD', '7 minutes', '2025-11-10 23:50', DATE '2025-11-12')",
@@ -59,6 +60,7 @@ def fill(archive: Written) -> None:
     archive.append([*rows, trade(31, -1), trade(32, START_US + (NIGHT + 40) * MINUTE_US)])
     archive.listed("BTC/USD", 1)
     archive.published([candle(NIGHT + number) for number in (5, 6, 12, 13, 20)])
+    archive.booked(small_book())
     archive.quoted([quote(1, number, START_US + (NIGHT + 5 * number) * MINUTE_US) for number in range(8)])
     archive.noted(Event(START_US, "promised", "BTC/USD", f'{{"time_us": {START_US + NIGHT * MINUTE_US}}}'))
 
