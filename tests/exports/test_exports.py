@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import doctest
 import gzip
 import hashlib
 import json
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +29,7 @@ from typer.testing import CliRunner
 
 from recorder.cli import app
 from recorder.errors import DiskError, GapError, UnsoundFile, UsageError
+from recorder.exports import nautilus, request
 from recorder.exports import rows as reading
 from recorder.exports.export import SIDECAR, export
 from recorder.exports.freqtrade import Freqtrade
@@ -202,6 +205,12 @@ def test_a_folder_that_is_there_or_being_written_is_left_as_it_is(archive: Archi
     with pytest.raises(UsageError, match="one that died did; remove it"):
         written(archive, data, Freqtrade(), tmp_path / "x")
     assert (tmp_path / "x.part").exists()
+
+
+@pytest.mark.parametrize("module", [request, nautilus], ids=lambda module: module.__name__)
+def test_examples_in_docstrings_are_right(module: ModuleType) -> None:
+    results = doctest.testmod(module)
+    assert (results.attempted > 0, results.failed) == (True, 0)
 
 
 def test_each_command_of_the_document_writes_files_of_the_names_that_it_gives(
