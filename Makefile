@@ -32,11 +32,13 @@ wheel: .venv/bin/python
 # What the examples in docs/recipes.md need, each in an environment of its own.
 recipes: $(patsubst .ci/recipes/%.txt,.recipes/%/installed,$(wildcard .ci/recipes/*.txt))
 
-# Asks all engines the same of one archive, and lets other tools load what is exported for them. One that cannot be
-# installed is listed as such.
+# Asks all engines the same of one archive, a copy in object storage the same as the folder, and Spark as a cluster; and
+# lets other tools load what is exported for them. What cannot be installed is listed as such.
 engines: .venv/developing
 	-$(MAKE) --jobs=2 --keep-going $(patsubst .ci/engines/%.txt,.recipes/%/installed,$(wildcard .ci/engines/*.txt))
 	$(BIN)/python -m benchmarks.engines
+	$(BIN)/python -m benchmarks.engines.object_storage
+	$(BIN)/python -m benchmarks.engines.spark
 	$(BIN)/python -m benchmarks.exports
 
 vpath %.txt .ci/recipes .ci/engines

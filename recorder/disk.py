@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
+from recorder import object_store
 from recorder.errors import DiskError, StorageError, UnlistedFolder, UnsoundFile
+from recorder.object_store import is_address
 
 # macOS has no fdatasync; fsync does all that it does and a little more.
 _fdatasync = getattr(os, "fdatasync", os.fsync)
@@ -198,7 +200,7 @@ def names_in(folder: Path | str) -> list[str]:
     Raises UnlistedFolder if it cannot be listed, because that is not empty; UnsoundFile for a broken link.
     """
     with listing(folder), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(os.listdir(folder))  # noqa: PTH208 -- names suffice
+        return object_store.names(folder) if is_address(folder) else sorted(os.listdir(folder))  # noqa: PTH208 -- names
     check_link(folder)
     return []
 
@@ -208,8 +210,11 @@ def folders_in(folder: Path | str) -> list[str]:
 
     Raises as :func:`names_in` does.
     """
-    with listing(folder), contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if _may_be_folder(entry))
+    with listing(folder), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if is_address(folder):
+            return object_store.folders(folder)
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if _may_be_folder(entry))
     check_link(folder)
     return []
 

@@ -108,13 +108,17 @@ class DiskAtFault(DiskError):
     """So many files cannot be read at once that the cause is the disk or this process, not a single file."""
 
 
+def _look_at(place: object) -> str:
+    return "check the address and the network" if str(place).startswith("s3:") else "check the disk"
+
+
 class UnreadableFile(DiskError):
     """The operating system cannot read a file of the archive; ``problem`` and ``remedy`` as of UnsoundFile."""
 
     def __init__(self, file: object, reason: str, remedy: str) -> None:
         self.file = str(file)
         self.problem = f"cannot be read: {reason}"
-        self.remedy = "check the disk, and that this user may read it" + (f"; else {remedy}" if remedy else "")
+        self.remedy = f"{_look_at(file)}, and that this user may read it" + (f"; else {remedy}" if remedy else "")
         super().__init__(f"cannot read {file}: {reason}; {self.remedy}")
 
     @property
@@ -129,7 +133,7 @@ class UnlistedFolder(UnreadableFile):
     def __init__(self, folder: object, reason: str) -> None:
         super().__init__(folder, reason, "")
         self.problem = f"cannot be listed: {reason}"
-        self.remedy = "check the disk, and that this user may list this folder, and those above it"
+        self.remedy = f"{_look_at(folder)}, and that this user may list this folder, and those above it"
         self.args = (f"{folder} {self.problem}; {self.remedy}",)
 
 

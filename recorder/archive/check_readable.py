@@ -20,6 +20,7 @@ from typing import Final
 from recorder.archive.datasets import SCHEMA_FILE, remedy
 from recorder.archive.parquet import OpenFile, Stamp, check_digest, is_schema_file, stamp
 from recorder.errors import UnsoundFile
+from recorder.object_store import located
 
 _BATCH: Final = 32_768
 """Rows in the child's memory at most."""
@@ -151,7 +152,7 @@ def _serve() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     for line in sys.stdin.buffer:
         path, rows, words = json.loads(line)
-        sys.stdout.buffer.write(_read(Path(path), rows=rows, words=words))
+        sys.stdout.buffer.write(_read(located(path), rows=rows, words=words))
         sys.stdout.buffer.flush()
 
 

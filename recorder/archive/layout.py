@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from recorder import object_store
 from recorder.archive import datasets
 from recorder.archive.datasets import NO_PARTITION, SCHEMA_FILE, TRADES, Branch, Dataset
 from recorder.core.segment_names import MAIN_JOURNAL, raw_folder
 from recorder.disk import check_link, folders_in, listing, names_in, undisturbed
 from recorder.errors import NoSuchArchive, UnlistedFolder, UnsoundFile, UsageError
+from recorder.object_store import ObjectPath, is_address
 
 SUFFIX: Final = ".parquet"
 DIGITS: Final = 16
@@ -33,6 +35,11 @@ class Layout:
     """The paths of the archive at ``data``. Raises UsageError for a location that readers would misinterpret."""
 
     def __init__(self, data: Path) -> None:
+        if not isinstance(data, ObjectPath) and any(map(is_address, data.parts)):  # also below the current directory
+            raise UsageError(
+                "an archive in object storage is only read: by recorder.connect(), and by `recorder sql`, `query`, "
+                "`export`, `plot` and `views`; everything else needs the folder that it was copied from"
+            )
         keys = tuple(f"{dataset.partition}=" for dataset in datasets.DATASETS if dataset.partition)
         for part in data.absolute().parts:
             if part.startswith(keys) or "\\" in part:
@@ -152,6 +159,8 @@ def existing(data: Path) -> Layout:
         check_link(folder)
     with listing(layout.trades):
         there = layout.exists
+    if not there and is_address(data):
+        raise NoSuchArchive(f"there is no archive at {data}: name the bucket, and the prefix to which one was copied")
     if not there:
         raise NoSuchArchive(
             f"there is no archive at {data}: name its folder, or begin one there with `recorder run --data {data}`"
@@ -222,6 +231,8 @@ def listed(directory: str | Path) -> list[str]:
 
 
 def _listed(directory: str | Path) -> list[str]:
+    if is_address(directory):
+        return [name for name in object_store.names(directory) if name.endswith(SUFFIX)]
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         names = sorted(name for name in os.listdir(handle) if name.endswith(SUFFIX))  # noqa: PTH208 -- a handle

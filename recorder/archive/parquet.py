@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeAlias
 
 import pyarrow as pa
 
+from recorder import object_store
 from recorder.archive.datasets import BY_NAME, Dataset, Encoding, entry, remedy
 from recorder.archive.footer import Footer
 from recorder.archive.layout import digest_in, new_name
@@ -28,6 +29,7 @@ from recorder.archive.schema_versions import upgraded
 from recorder.disk import Disk, check_link
 from recorder.errors import UnknownVersion, UnreadableFile, UnsoundFile
 from recorder.lazy_imports import Lazy
+from recorder.object_store import ObjectPath, is_address, located
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -88,12 +90,14 @@ def stamp(path: str | Path) -> Stamp:
     Raises FileNotFoundError, UnreadableFile; UnsoundFile for a dangling link.
     """
     try:
+        if is_address(path):
+            return object_store.stamp(path)
         found = os.stat(path)  # noqa: PTH116 -- thousands of times
     except FileNotFoundError:
         check_link(path)
         raise
     except OSError as error:
-        raise _not_opened(Path(path), error) from error
+        raise not_opened(located(path), error) from error
     return _stamp(found, path)
 
 
@@ -106,6 +110,9 @@ def _stamp(found: os.stat_result, path: str | Path) -> Stamp:
 def read_facts(path: Path) -> FileFacts:
     """Read the footer of ``path``. Raises UnsoundFile, UnreadableFile, UnknownVersion; FileNotFoundError."""
     try:
+        if isinstance(path, ObjectPath):
+            metadata, size = _metadata_of_object(path)
+            return FileFacts(path, Footer.decode(metadata.metadata, path), metadata.num_rows, size)
         # A descriptor takes half the time of a file object. O_NONBLOCK: opening a pipe does not wait for a writer.
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -114,7 +121,7 @@ def read_facts(path: Path) -> FileFacts:
         finally:
             os.close(file)
     except (OSError, ValueError) as error:
-        raise _not_opened(path, error) from error
+        raise not_opened(path, error) from error
     return FileFacts(path, Footer.decode(metadata.metadata, path), metadata.num_rows, size)
 
 
@@ -133,6 +140,17 @@ def _metadata(file: int, size: int) -> pq.FileMetaData:
         with open(file, "rb", buffering=0, closefd=False) as whole:
             return pq.read_metadata(whole)
     return reader.metadata
+
+
+def _metadata_of_object(path: ObjectPath) -> tuple[pq.FileMetaData, int]:
+    """Return the footer and the size of an object: as of a file, one request nearly always contains the footer."""
+    size, end = object_store.stamp(path)[1], object_store.end_of(path)
+    try:
+        return pq.read_metadata(pa.BufferReader(end)), size
+    except _DAMAGE:
+        if size <= len(end):
+            raise
+        return pq.read_metadata(object_store.opened(str(path))), size
 
 
 _FIRST: Final[list[Callable[[Path], None]]] = []
@@ -166,13 +184,14 @@ class OpenFile:
             look(path)
         options = {"page_checksum_verification": True, "buffer_size": buffer_bytes}
         try:
+            file = object_store.opened(str(path)) if isinstance(path, ObjectPath) else path
             try:
-                self._parquet = pq.ParquetFile(path, read_dictionary=list(words), **options)
+                self._parquet = pq.ParquetFile(file, read_dictionary=list(words), **options)
             except KeyError:  # one of these columns is missing: perhaps this version does not have it yet
-                self._parquet = pq.ParquetFile(path, **options)
+                self._parquet = pq.ParquetFile(file, **options)
             size = path.stat().st_size
         except (OSError, ValueError) as error:
-            raise _not_opened(path, error) from error
+            raise not_opened(path, error) from error
         metadata = self._parquet.metadata
         try:
             self.facts = FileFacts(path, Footer.decode(metadata.metadata, path), metadata.num_rows, size)
@@ -326,7 +345,7 @@ def check_digest(path: Path) -> bool:
         with path.open("rb", buffering=0) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()[: len(expected)]
     except OSError as error:
-        raise _not_opened(path, error) from error
+        raise not_opened(path, error) from error
     if found != expected:
         problem = f"is damaged: the SHA-256 of its bytes begins with {found}, that of its name with {expected}"
         raise UnsoundFile(path, problem, remedy(path))
@@ -371,7 +390,8 @@ def is_schema_file(path: Path) -> bool:
     return any(content == _schema_file_bytes(dataset) for dataset in BY_NAME.values())
 
 
-def _not_opened(path: Path, error: OSError | ValueError) -> Exception:
+def not_opened(path: Path, error: OSError | ValueError) -> Exception:
+    """Return the error that explains why a file cannot be opened; FileNotFoundError as it is."""
     if isinstance(error, FileNotFoundError):
         try:
             check_link(path)

@@ -24,6 +24,7 @@ from recorder.cli.gap_advice import for_the_command_line
 from recorder.cli.in_journal import LiveOption, reporting_waiting_trades
 from recorder.cli.interrupts import interruptible, on_interrupt
 from recorder.cli.output import Format
+from recorder.cli.place import PlaceOption
 from recorder.cli.screen import Screen, echo
 from recorder.cli.stored_pairs import stored_pairs
 from recorder.cli.times import FromOption
@@ -84,7 +85,7 @@ def export(
     on_gap: Annotated[
         OnGap, typer.Option(help="If rows of the range are missing: stop, say so and go on, or go on.")
     ] = "raise",
-    data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
+    data: PlaceOption = Path("data"),
     live: LiveOption = False,
 ) -> None:
     """Write the trades of a pair to one Parquet, CSV or Arrow file, in ascending id and with all digits.

@@ -12,6 +12,7 @@ import typer
 from recorder.archive.layout import Layout
 from recorder.cli.screen import echo
 from recorder.cli.status import counted
+from recorder.object_store import is_address
 from recorder.query.journal_tail import JournalTail
 
 LiveOption = Annotated[
@@ -36,6 +37,8 @@ def reporting_waiting_trades(data: Path, *, live: bool) -> Iterator[None]:
 
 def report_waiting_trades(data: Path, remedy: str) -> None:
     """Report on standard error how many trades wait, and the ``remedy``, if no trades are archived."""
+    if is_address(data):  # beside a copy nothing is journalled
+        return
     layout = Layout(data)
     if not layout.exists or layout.pairs():
         return

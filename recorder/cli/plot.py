@@ -14,6 +14,7 @@ from recorder.cli import output
 from recorder.cli.in_journal import LiveOption
 from recorder.cli.interrupts import interruptible
 from recorder.cli.late_beginnings import report_late_beginnings
+from recorder.cli.place import PlaceOption
 from recorder.cli.screen import echo, echo_warnings
 from recorder.cli.stored_pairs import stored_pairs
 from recorder.cli.times import FORMS, FromOption, ToOption, given
@@ -57,7 +58,7 @@ def plot(
         list[Path] | None,
         typer.Option("--out", "-o", help="A file that ends in .html, .png or .svg; may be given again."),
     ] = None,
-    data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
+    data: PlaceOption = Path("data"),
     live: LiveOption = False,
     bulk: Annotated[
         bool, typer.Option("--bulk", help="Count in history files where trades are not whole, shaded by source.")

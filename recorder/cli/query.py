@@ -15,6 +15,7 @@ from recorder.cli import output
 from recorder.cli.in_journal import LiveOption, reporting_waiting_trades
 from recorder.cli.interrupts import interruptible
 from recorder.cli.output import Format, FormatOption, JsonOption, OutputOption
+from recorder.cli.place import PlaceOption
 from recorder.cli.screen import Screen, echo, echo_warnings, text
 from recorder.cli.times import FromOption, ToOption
 from recorder.errors import UsageError
@@ -35,7 +36,7 @@ def query(
     param: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Another parameter; again for another.")
     ] = None,
-    data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
+    data: PlaceOption = Path("data"),
     live: LiveOption = False,
     format_: FormatOption = None,
     out: OutputOption = None,

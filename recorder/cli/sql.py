@@ -12,6 +12,7 @@ from recorder.cli import output
 from recorder.cli.in_journal import LiveOption, reporting_waiting_trades
 from recorder.cli.interrupts import interruptible
 from recorder.cli.output import FormatOption, JsonOption, OutputOption
+from recorder.cli.place import PlaceOption
 from recorder.cli.screen import echo_warnings
 from recorder.errors import UsageError
 from recorder.query.connect import connect
@@ -21,7 +22,7 @@ def sql(
     text: Annotated[str | None, typer.Argument(help="One SQL statement, such as: SELECT * FROM coverage")] = None,
     *,
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Read it from a file; - is standard input.")] = None,
-    data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
+    data: PlaceOption = Path("data"),
     live: LiveOption = False,
     threads: Annotated[int | None, typer.Option(min=1, help="So many threads at most; left out, every core.")] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="So much memory at most, such as 4GB.")] = None,

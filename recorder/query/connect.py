@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, Unpack, overload
 
 from recorder.core.event_kinds import EventKind
 from recorder.errors import RecorderError, UsageError
+from recorder.object_store import connected, is_address
 from recorder.query import arguments, bars, catalogue, named_parameters, pair_aliases, recorded_books
 from recorder.query.arguments import (
     AnyGap,
@@ -108,6 +109,9 @@ def connect(
 ) -> Archive:
     """Open the archive in the folder ``data`` for reading. Takes no lock, writes nothing, and needs no recorder.
 
+    ``data`` may also be the address of a copy in object storage, ``s3://bucket/prefix``, which needs the extra ``s3``;
+    credentials and endpoint are those of all tools of AWS (AWS_PROFILE, AWS_ENDPOINT_URL, …).
+
     By default each call sees what is archived now. ``live`` adds the trades, the exchange's candles and the events that
     are still only in the journal, so that each is visible within a second of its arrival; listings, and the events that
     report revised or lost candles, arrive with the next drain, some minutes later. ``frozen`` keeps one snapshot until
@@ -121,7 +125,10 @@ def connect(
     ['BTC/USD', 'ETH/USD']
     """
     bounds = arguments.bounds(threads, memory)
-    reader = Reader(Path(data).absolute(), live=live, frozen=frozen, check=check, bounds=bounds)
+    place = connected(data)
+    if live and is_address(place):
+        raise UsageError(f"{place} is a copy in object storage, beside which no recorder journals: leave out live")
+    reader = Reader(place, live=live, frozen=frozen, check=check, bounds=bounds)
     reader.refresh()
     return Archive(reader)
 
@@ -1390,6 +1397,11 @@ class Archive:
         >>> trade.trade_id, trade.price, trade.side
         (2, Decimal('102.000000000000'), 'buy')
         """
+        if is_address(self._reader.data):
+            raise UsageError(
+                f"{self._reader.data} is a copy in object storage, beside which no recorder journals: follow() needs "
+                "the folder of a recorder"
+            )
         from recorder.query.follow import Follower  # noqa: PLC0415 -- imports what only few need
 
         return Follower(self._reader.data, _chosen(self._names(pair)), after)

@@ -21,6 +21,7 @@ from pyarrow import fs
 
 from recorder.core.trade_ids import Spans
 from recorder.errors import FilesReplaced, UnsoundFile
+from recorder.object_store import arrow_files
 from recorder.query.journal_tail import TAIL
 from recorder.query.scan import Part, Scan
 
@@ -57,11 +58,12 @@ def _sources(pair: str, parts: Sequence[Part], tail: pa.Table) -> list[ds.Datase
             raise UnsoundFile(part.path, _OLDER, _UPGRADE)
     checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     form = ds.ParquetFileFormat(default_fragment_scan_options=checked)
+    system, paths = arrow_files([part.path for part in parts])
     files = ds.FileSystemDataset.from_paths(
-        [part.path for part in parts],
+        paths,
         schema=TAIL,
         format=form,
-        filesystem=fs.LocalFileSystem(),
+        filesystem=system,
         partitions=[ds.field("pair") == pair for _ in parts],
     )
     return [files, *([ds.dataset(tail)] if tail.num_rows else [])]
@@ -163,8 +165,7 @@ class _Files(_Listed, ds.FileSystemDataset):  # type: ignore[misc]
     """Files of one pair."""
 
     def _paths(self) -> Iterable[str]:
-        paths: list[str] = self.files
-        return paths
+        return _local(self)
 
 
 class _Union(_Listed, ds.UnionDataset):  # type: ignore[misc]
@@ -175,7 +176,13 @@ class _Union(_Listed, ds.UnionDataset):  # type: ignore[misc]
         return [_listed(child) for child in super().children]
 
     def _paths(self) -> Iterable[str]:
-        return (path for child in super().children for path in getattr(child, "files", ()))
+        return (path for child in super().children for path in _local(child))
+
+
+def _local(found: ds.Dataset) -> list[str]:
+    """Return the paths of its files; none of objects, which are missed when they are read, as nothing keeps one."""
+    paths: list[str] = getattr(found, "files", [])
+    return paths if paths and isinstance(found.filesystem, fs.LocalFileSystem) else []
 
 
 def _listed(found: ds.Dataset, condition: ds.Expression | None = None) -> ds.Dataset:

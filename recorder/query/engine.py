@@ -13,22 +13,26 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import pyarrow as pa
 
 from recorder.archive.datasets import EVENTS, EVENTS_OF, OHLC, QUOTE_SESSIONS, QUOTES, TRADES, WITHOUT_IDS, Dataset
-from recorder.archive.parquet import Stamp, stamp
+from recorder.archive.parquet import Stamp, not_opened, stamp
 from recorder.core.evidence import Promise
 from recorder.core.trade_ids import Run, Spans
 from recorder.errors import UsageError
 from recorder.lazy_imports import pc
+from recorder.object_store import is_address, located
 from recorder.query import catalogue, journal_tail, read_only_sql, refused_files
 from recorder.query.decimal_to_double import decimal_to_double
 from recorder.query.explain_error import FAULTS, explain_error
 from recorder.query.snapshot import Snapshot
 from recorder.query.table_snapshot import Extent, TableFiles
+
+if TYPE_CHECKING:
+    from recorder.query.object_files import ObjectFiles
 
 _OURS: Final = "recorder_"
 """The prefix of the tables that this class fills."""
@@ -155,6 +159,7 @@ class Engine:
         self._created: set[str] = set()
         self._simple: dict[str, bool] = {}
         self._timed: dict[str, Stamp] = {}
+        self._objects = _objects(data)
         if self._bounds:
             _ = self._connection
 
@@ -171,6 +176,8 @@ class Engine:
         if self._confined:
             folder = str(self._data).replace("'", "''")
             connection.execute(f"SET allowed_directories = ['{folder}']; SET enable_external_access = false")
+        if self._objects is not None:
+            connection.register_filesystem(self._objects)
         connection.execute(f"{catalogue.preamble(self._data)}SET lock_configuration = true;")
         return connection
 
@@ -446,6 +453,8 @@ class Engine:
                 and (fault := refused_files.refused_file(error, self._snapshot.refused)) is not None
             ):
                 raise fault.with_traceback(None) from None
+            if self._objects is not None and (failed := self._objects.failure()) is not None:
+                raise _of_object(*failed) from None
             if isinstance(error, duckdb.IOException):
                 raise
             found = explain_error(error, self._data, self.listed())
@@ -483,6 +492,20 @@ class Engine:
         """Close the connection, if there is one, and clear all caches."""
         if "_connection" in self.__dict__:
             self._connection.close()
+
+
+def _objects(data: Path) -> ObjectFiles | None:
+    """Return the objects of an archive in object storage, for DuckDB."""
+    if not is_address(data):
+        return None
+    from recorder.query.object_files import ObjectFiles  # noqa: PLC0415 -- an extra
+
+    return ObjectFiles(str(data))
+
+
+def _of_object(path: str, error: Exception) -> Exception:
+    """Return the error that explains why DuckDB could not read an object."""
+    return not_opened(located(path), error) if isinstance(error, OSError) else error
 
 
 def _without_files(snapshot: Snapshot) -> Snapshot:

@@ -14,6 +14,7 @@ from recorder.archive import schema_versions
 from recorder.archive.datasets import DATASETS
 from recorder.archive.parquet import FileFacts, read_facts
 from recorder.errors import CorruptFile, DiskError, RecorderError, StorageError
+from recorder.object_store import located
 
 FAULTS: Final = (duckdb.Error, RuntimeError)
 """Exceptions of DuckDB. Exactly these types are faults that it cannot classify, and whose message names no file."""
@@ -39,8 +40,8 @@ def explain_error(error: Exception, data: Path, requested: Iterable[str] = ()) -
     """
     named = dict.fromkeys(re.findall(rf"{re.escape(str(data))}/[^'\"]*?\.parquet", str(error)))
     if named or not _sounds_like_damage(error):
-        return next(_faults([Path(name) for name in named], data), None)
-    paths = [Path(name) for name, _ in zip(dict.fromkeys(requested), range(_FOOTERS), strict=False)]
+        return next(_faults([located(name) for name in named], data), None)
+    paths = [located(name) for name, _ in zip(dict.fromkeys(requested), range(_FOOTERS), strict=False)]
     return next(_faults(paths, data, pages=_PAGES), None)
 
 

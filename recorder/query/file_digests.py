@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from recorder.archive.parquet import Stamp, check_digest, stamp
+from recorder.object_store import located
 from recorder.query.refused_files import FAULTS, Fault
 
 
@@ -22,7 +22,7 @@ class Digests:
         UnreadableFile, and FileNotFoundError if a file was compacted meanwhile.
         """
         for name in paths:
-            path = Path(name)
+            path = located(name)
             found = stamp(path)
             if self._compared.get(name) != found:
                 check_digest(path)

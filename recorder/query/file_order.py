@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
+
+from recorder.object_store import located
 
 _GROUPS: Final = 4_096
 """The number of groups whose order is remembered, of a few files each: several times the number of pairs that the
@@ -63,4 +64,4 @@ def named_rows(path: str) -> int:
 
 def bytes_in(path: str) -> int:
     """Return the size of a file. Raise FileNotFoundError."""
-    return max(1, Path(path).stat().st_size)
+    return max(1, located(path).stat().st_size)

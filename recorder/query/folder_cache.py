@@ -14,8 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from recorder import object_store
 from recorder.archive.layout import listed
 from recorder.disk import check_link, listing
+from recorder.object_store import is_address
 
 SETTLED_S: Final = 3.0
 """Longer than the tick of any file system: 2 s on FAT, 1 s on old NFS servers, some milliseconds elsewhere."""
@@ -64,6 +66,8 @@ class FolderCache:
             raise
 
     def _known_or(self, directory: str, read: Callable[[str], list[str]]) -> list[str]:
+        if is_address(directory):  # its listing is known for as long as it may count
+            return read(directory)
         before_s = self._monotonic()
         found = os.stat(directory)  # noqa: PTH116 -- called thousands of times
         mark = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
@@ -78,7 +82,7 @@ class FolderCache:
 
 
 def _names(directory: str) -> list[str]:
-    return sorted(os.listdir(directory))  # noqa: PTH208 -- names suffice
+    return object_store.names(directory) if is_address(directory) else sorted(os.listdir(directory))  # noqa: PTH208
 
 
 def _paths(directory: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 from recorder.archive.footer import Footer
 from recorder.archive.parquet import OpenFile
 from recorder.archive.schema import TRADES
+from recorder.object_store import located
 from recorder.query.engine import Engine
 from recorder.query.snapshot import Snapshot
 
@@ -71,6 +71,6 @@ def table(pairs: Sequence[str], rows: Mapping[str, pa.Table]) -> pa.Table:
 
 
 def _last_row(path: str) -> pa.Table:
-    with OpenFile(Path(path)) as file:
+    with OpenFile(located(path)) as file:
         rows = file.table(columns=COLUMNS, groups=file.groups[-1:])
     return rows.slice(max(0, rows.num_rows - 1)).combine_chunks().cast(_SCHEMA)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
+from recorder import object_store
 from recorder.archive.parquet import OpenFile
 from recorder.archive.schema import TRADES
 from recorder.errors import UsageError
 from recorder.lazy_imports import Lazy
+from recorder.object_store import is_address, located
 from recorder.query import scan as scans
 from recorder.query.arguments import Range
 from recorder.query.journal_tail import NONE
@@ -21,7 +22,9 @@ from recorder.query.scan import Part, Scan
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow.dataset as ds
 else:
+    ds = Lazy("pyarrow.dataset")  # imports what only few need
     pl = Lazy("polars")  # an extra
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -77,7 +80,7 @@ def _all(limits: Range, pair: str, parts: Sequence[Part], tail: pa.Table) -> pl.
     """Return all rows of the parts and of the tail that are in the range, in ascending id."""
     frames = [_of_file(part) for part in parts if not part.whole or part.footer.is_old]
     if whole := [part.path for part in parts if part.whole and not part.footer.is_old]:
-        frames.append(pl.scan_parquet(whole, hive_partitioning=False))
+        frames.append(_of_files(whole))
     labelled = [frame.select(pl.lit(pair).alias("pair"), *TRADES.names) for frame in frames]
     found = pl.concat([*labelled, *([_frame(tail).lazy()] if tail.num_rows else [])])
     if len(labelled) + bool(tail.num_rows) > 1 or _overlap(parts):
@@ -89,12 +92,19 @@ def _all(limits: Range, pair: str, parts: Sequence[Part], tail: pa.Table) -> pl.
     return found
 
 
+def _of_files(paths: list[str]) -> pl.LazyFrame:
+    if not is_address(paths[0]):
+        return pl.scan_parquet(paths, hive_partitioning=False)
+    files, objects = object_store.arrow_files(paths)
+    return pl.scan_pyarrow_dataset(ds.dataset(objects, filesystem=files, schema=TRADES, format="parquet"))
+
+
 def _of_file(part: Part) -> pl.LazyFrame:
     """Return the rows of a file that has others too, or is of an older schema version."""
     if not part.footer.is_old:
-        found = pl.scan_parquet(part.path, hive_partitioning=False)
+        found = _of_files([part.path])
     else:
-        with OpenFile(Path(part.path)) as file:
+        with OpenFile(located(part.path)) as file:
             found = _frame(file.table(columns=TRADES.names)).lazy()
     spans = [pl.col("trade_id").is_between(span.first, span.last) for span in part.ids]
     return found.filter(pl.any_horizontal(spans))

@@ -47,6 +47,7 @@ from recorder.core.trade_ids import Gap, Run, Span
 from recorder.disk import undisturbed
 from recorder.errors import GapError, StorageError, UsageError
 from recorder.lazy_imports import pc
+from recorder.object_store import at_once
 from recorder.query import (
     arguments,
     bulk_candles,
@@ -1052,7 +1053,7 @@ class Reader:
             raise UsageError(f"DuckDB: {error}") from error
 
     def _whole(self, look: Callable[[], _Answer]) -> _Answer:
-        return undisturbed(look, f"the files of {self.data}")
+        return undisturbed(at_once(self.data, look), f"the files of {self.data}")
 
 
 def _as_candles(bars: pa.Table, timeframe: str) -> pa.Table:

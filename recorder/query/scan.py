@@ -22,6 +22,7 @@ from recorder.core.trade_ids import NO_IDS, Run, Spans
 from recorder.disk import undisturbed
 from recorder.errors import GapError, StorageError
 from recorder.lazy_imports import pc
+from recorder.object_store import at_once
 from recorder.query import arguments, completeness
 from recorder.query.arguments import OnGap, Range
 from recorder.query.file_digests import Digests
@@ -130,7 +131,7 @@ class Scan:
         return self.parts(pair, wanted, footers)
 
     def _now(self, pair: str) -> Snapshot:
-        now = undisturbed(lambda: self.snapshots.take(pair), f"the files of {pair}")
+        now = undisturbed(at_once(self.data, lambda: self.snapshots.take(pair)), f"the files of {pair}")
         if (fault := now.faults.get(pair)) is not None:
             raise fault.with_traceback(None) from None
         return now

@@ -21,6 +21,7 @@ from recorder.core.evidence import Promise
 from recorder.core.trade_ids import Run, Spans, joined
 from recorder.errors import StorageError
 from recorder.lazy_imports import pc
+from recorder.object_store import located
 from recorder.query import file_order
 from recorder.query.journal_tail import NONE, TOGETHER, JournalTail, JournalTails, pending, runs_in
 from recorder.query.refused_files import FAULTS, Fault, failing_path
@@ -82,17 +83,17 @@ class Snapshot:
         For trades that is the pair, for other tables the folder.
         """
         trades = {path for path in damaged if path in self.files or path in self.cut_files}
-        homes = {str(Path(path).parent.parent if path in trades else Path(path).parent) for path in damaged}
-        behind = {failing_path(str(Path(path).parent)): fault for path, fault in damaged.items()}
+        homes = {str(located(path).parent.parent if path in trades else located(path).parent) for path in damaged}
+        behind = {failing_path(str(located(path).parent)): fault for path, fault in damaged.items()}
 
         def kept(paths: Sequence[str], behind: Iterable[str] = ()) -> tuple[str, ...]:
             left = [path for path in paths[:-1] if not any(path.startswith(f"{home}/") for home in homes)]
             return (*(left or paths[-1:]), *behind, paths[-1])
 
-        of_trades = [failing_path(str(Path(path).parent)) for path in trades]
+        of_trades = [failing_path(str(located(path).parent)) for path in trades]
         tables = {
             name: TableFiles(
-                kept(held.files, (failing_path(str(Path(path).parent)) for path in damaged if path in held.files)),
+                kept(held.files, (failing_path(str(located(path).parent)) for path in damaged if path in held.files)),
                 kept(held.cut_files),
             )
             for name, held in self.stamped.tables.items()

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from recorder import object_store
 from recorder.archive import duplicate_files, parquet
 from recorder.archive.datasets import EVENTS, WITHOUT_IDS, Branch, Dataset
 from recorder.archive.footer import Footer
@@ -28,6 +29,7 @@ from recorder.archive.parquet import FileFacts, OpenFile, Stamp, read_facts, sta
 from recorder.disk import Disk, listing
 from recorder.errors import StorageError, UnsoundFile
 from recorder.lazy_imports import pc
+from recorder.object_store import located
 from recorder.query import file_order
 from recorder.query.refused_files import FAULTS, Fault, failing_path
 
@@ -122,11 +124,12 @@ class TableSnapshots:
         if not found and self._checked_tables.get(table) == stamps:
             return {}
         facts: list[FileFacts] = []
+        self._read_ahead(stamps)
         for path in stamps:
             try:
                 facts.append(self._held(path, table).facts)
             except FAULTS as error:
-                found.setdefault(str(Path(path).parent), error)
+                found.setdefault(str(located(path).parent), error)
         for finding in duplicate_files.same_segments(table, facts):
             found.setdefault(str(finding.file.parent), UnsoundFile(finding.file, finding.problem, finding.remedy))
         if not found:
@@ -138,10 +141,10 @@ class TableSnapshots:
         folders: dict[str, Extent] = {}
         for table in WITHOUT_IDS:
             schema_file = self._schema_file(table)
-            for path in (
-                path for path in moment.tables[table.name].files if path not in {schema_file, *moment.refused}
-            ):
-                held, folder = self._held(path, table), str(Path(path).parent)
+            paths = [path for path in moment.tables[table.name].files if path not in {schema_file, *moment.refused}]
+            self._read_ahead(paths)
+            for path in paths:
+                held, folder = self._held(path, table), str(located(path).parent)
                 before = folders.get(folder, Extent(0, held.last_us))
                 folders[folder] = Extent(before.rows + held.rows, max(before.last_us, held.last_us))
         return replace(moment, folders=folders)
@@ -158,9 +161,9 @@ class TableSnapshots:
             now, unlisted = self._folders(table)
             refused |= {failing_path(folder): fault for folder, fault in unlisted.items()}
             for folder, extent in kept.folders.items():
-                if not Path(folder).is_relative_to(self._layout.folder(table)):
+                if not located(folder).is_relative_to(self._layout.folder(table)):
                     continue
-                if any(Path(folder).is_relative_to(one) for one in unlisted):
+                if any(located(folder).is_relative_to(one) for one in unlisted):
                     continue
                 try:
                     of_folder = self._found_again(table, folder, now.get(folder, ()), before, extent)
@@ -170,7 +173,7 @@ class TableSnapshots:
                 whole += of_folder[0]
                 cut += of_folder[1]
             # What was refused then stays refused: its rows of the snapshot are unknown.
-            instead = [path for path in refused if Path(path).is_relative_to(self._layout.folder(table))]
+            instead = [path for path in refused if located(path).is_relative_to(self._layout.folder(table))]
             found[table.name] = TableFiles(_planned([whole], schema_file, instead), _planned([cut], schema_file))
         return replace(kept, tables=found, refused=refused)
 
@@ -202,7 +205,7 @@ class TableSnapshots:
     @staticmethod
     def _unreplaced(folder: str, paths: Sequence[str], before: Collection[str]) -> list[str]:
         """Return the files of a folder of an imported table. Raise StorageError if an import has replaced one."""
-        if {path for path in before if str(Path(path).parent) == folder} != set(paths):
+        if {path for path in before if str(located(path).parent) == folder} != set(paths):
             raise StorageError(
                 f"history files were imported into {folder} after this snapshot was taken: refresh() takes what is "
                 "there now"
@@ -253,11 +256,14 @@ class TableSnapshots:
                 found[str(leaf)] = [f"{leaf}/{name}" for name in names]
         return found, unlisted
 
+    def _read_ahead(self, paths: Iterable[str]) -> None:
+        object_store.read_ahead(path for path in paths if path not in self._known)
+
     def _held(self, path: str, table: Dataset) -> _FooterFacts:
         """Return the facts of a file. Raise UnsoundFile if they contradict its place."""
         now = stamp(path)
         if path not in self._known or self._known[path][0] != now:
-            self._known[path] = now, _read_footer(Path(path), table)
+            self._known[path] = now, _read_footer(located(path), table)
         return self._known[path][1]
 
 
@@ -301,6 +307,6 @@ def _read_footer(path: Path, table: Dataset) -> _FooterFacts:
 
 
 def _rows_until(path: str, stamp: str, last_us: int) -> int:
-    with OpenFile(Path(path)) as file:
+    with OpenFile(located(path)) as file:
         stamps = (rows[stamp].cast(pa.int64()) for rows in file.read(_BATCH, columns=[stamp]))
         return sum(int(pc.sum(pc.less_equal(part, last_us)).as_py() or 0) for part in stamps)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
+from recorder import object_store
 from recorder.archive import duplicate_files
 from recorder.archive.datasets import NO_PARTITION, TRADES, Branch
 from recorder.archive.footer import Footer, imported_spans
@@ -29,6 +30,7 @@ from recorder.core import evidence
 from recorder.core.evidence import Promise
 from recorder.core.trade_ids import Run, Spans, joined
 from recorder.errors import NoSuchArchive, UnsoundFile
+from recorder.object_store import is_address, located
 from recorder.query import refused_files
 from recorder.query.folder_cache import FolderCache
 from recorder.query.refused_files import FAULTS, Fault
@@ -75,7 +77,7 @@ class TradeFiles:
         self._folders = folders or FolderCache()
         self.schema_file = str(layout.schema_file(TRADES))
         try:
-            read_facts(Path(self.schema_file))  # a newer release marks it first
+            read_facts(located(self.schema_file))  # a newer release marks it first
         except FileNotFoundError:
             raise NoSuchArchive(
                 f"{self.schema_file} is missing, and without any file SQL cannot read the table: start the recorder, "
@@ -106,7 +108,8 @@ class TradeFiles:
         def read(pair: str) -> PairFiles:
             return self._read(pair, astray.get(_folder(pair).casefold(), ()))
 
-        if len(pairs) - len(self._known) < _MANY:
+        many = 2 if is_address(self._trades) else _MANY  # objects take as long to come as threads to start
+        if len(pairs) - len(self._known) < many:
             return {pair: read(pair) for pair in pairs}
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- takes milliseconds, and is rarely needed
 
@@ -145,6 +148,7 @@ class TradeFiles:
 
     def _held(self, pair: str, known: PairFiles, stamps: Mapping[str, Stamp]) -> PairFiles:
         """Read the footers that are not cached. Raise UnsoundFile if files cannot be those of the pair."""
+        object_store.read_ahead(path for path in stamps if known.stamps.get(path) != stamps[path])
         footers = {
             path: known.footers[path] if known.stamps.get(path) == stamps[path] else self._footer(pair, path)
             for path in stamps
@@ -153,14 +157,16 @@ class TradeFiles:
         runs = tuple(joined(every))
         if sum(len(run.span) for run in every) != sum(len(run.span) for run in runs):
             duplicate_files.check(
-                duplicate_files.same_ids((run, Path(path)) for path, footer in footers.items() for run in footer.runs)
+                duplicate_files.same_ids(
+                    (run, located(path)) for path, footer in footers.items() for run in footer.runs
+                )
             )
         promise = evidence.earliest(*{footer.promise for footer in footers.values()})
         ids, imported = Spans(run.span for run in runs), imported_spans(footers.values())
         return PairFiles(stamps, footers, runs, ids, promise, imported=imported)
 
     def _footer(self, pair: str, path: str) -> Footer:
-        facts = read_facts(Path(path))
+        facts = read_facts(located(path))
         try:
             return check_place(facts, Branch(TRADES, pair)).footer
         except UnsoundFile as error:
@@ -170,7 +176,7 @@ class TradeFiles:
         """Return a message that names the file that also holds ids of this one, if its own pair has them."""
         with contextlib.suppress(FileNotFoundError, *FAULTS):
             for path in self._files_in(f"{self._trades}/{_folder(facts.footer.pair or '')}"):
-                other = read_facts(Path(path))
+                other = read_facts(located(path))
                 runs = [(run, one.path) for one in (facts, other) for run in one.footer.runs]
                 if other.path != facts.path and (found := duplicate_files.same_ids(runs)):
                     return f"; it {found[0].problem}" if found[0].file == facts.path else f"; {path} {found[0].problem}"
@@ -190,7 +196,7 @@ class TradeFiles:
     def _refuse_astray(self, folder: str) -> None:
         """Raise UnsoundFile if there are files in a folder that is not spelled as the recorder spells it."""
         for path in self._files_in(f"{self._trades}/{folder}"):
-            facts = read_facts(Path(path))
+            facts = read_facts(located(path))
             right = f"and the recorder spells that folder {_folder(facts.footer.pair or _pair(folder))}"
             raise UnsoundFile(path, f"lies in {folder}, {right}{self._as_well(facts)}", MOVE_BACK)
 
