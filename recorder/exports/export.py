@@ -44,7 +44,7 @@ def export(
     """
     kinds = chosen_kinds(target, request)
     target.check(request)
-    rows = Rows(archive, data, request, kinds, from_book=target.needs_book)
+    rows = Rows(archive, request, kinds, from_book=target.needs_book)
     with NewFolder(folder, data, Disk()) as new:
         rows.check()
         series = []

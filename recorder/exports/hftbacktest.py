@@ -81,7 +81,6 @@ def _pair(rows: Rows, folder: NewFolder, pair: str, name: str, shift_us: int) ->
     for kind in kinds:
         facts = tallies[kind].facts() | times[kind].facts()
         facts |= {"receive_times_shifted_us": shift_us} if shift_us else {}
-        facts |= rows.book_facts(pair) if kind is Kind.BOOK else {}
         yield Series(pair, kind, tallies[kind].rows, facts=facts)
 
 

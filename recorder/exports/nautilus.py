@@ -145,8 +145,7 @@ def _pair(rows: Rows, pair: str, pipe: IO[bytes]) -> Iterator[Series]:
             continue
         tally, times = Tally(), LocalTimes()
         _send(pipe, instrument | {"kind": str(kind)}, _stamped(rows, pair, kind, tally, times))
-        facts = tally.facts() | times.facts() | (rows.book_facts(pair) if kind is Kind.BOOK else {})
-        yield Series(pair, kind, tally.rows, facts=facts)
+        yield Series(pair, kind, tally.rows, facts=tally.facts() | times.facts())
 
 
 def _instrument(rows: Rows, pair: str, kinds: list[Kind]) -> dict[str, Any]:

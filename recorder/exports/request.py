@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from recorder.exports.rows import Rows
 
 
-LACKING: Final = frozenset(
-    ("missing", "begins", "unknown", "outside", "not_recorded", "missing_messages", "incomplete_candles")
-)
+LACKING: Final = frozenset(("missing", "begins", "unknown", "outside", "incomplete_candles"))
 """Facts of a series of which rows are missing."""
 
 

@@ -6,34 +6,25 @@ Contains where an export stops because rows are missing, and what its sidecar re
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recorder.archive.datasets import BOOK, Branch
-from recorder.archive.layout import Layout, listed, period_of
-from recorder.core.certificate import utc_day
-from recorder.disk import undisturbed
-from recorder.errors import GapError, UsageError
+from recorder.errors import UsageError
 from recorder.exports.book_stream import BookStream
 from recorder.exports.local_times import UNKNOWN, Times
 from recorder.exports.request import Kind, Request
 from recorder.lazy_imports import pc
-from recorder.query import arguments
+from recorder.query import arguments, recorded_books, recorded_quotes
 from recorder.query.arguments import Instant
 from recorder.query.connect import Archive
 from recorder.query.dataframes import METADATA
-from recorder.query.file_digests import Digests
-from recorder.query.id_runs import ON_GAP
 from recorder.query.id_runs import text as moment_text
-from recorder.query.recorded_quotes import SessionRows, windows
 
 BATCH: Final = 250_000
 """Rows in memory at once: some 30 MB."""
@@ -41,40 +32,13 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ENDS: Final = """
     SELECT epoch_us(min(first_time)), epoch_us(max(last_time)) FROM coverage WHERE pair = $pair
 """
-_RECORDED: Final = {
-    Kind.QUOTES: "SELECT DISTINCT pair FROM quote_sessions",
-    Kind.BOOK: "SELECT DISTINCT pair FROM book_sessions",
-}
-_IN_RANGE: Final = """
-    pair = $pair
-        AND ($start IS NULL OR (date >= utc_day(make_timestamptz($start)) AND received >= make_timestamptz($start)))
-        AND ($stop IS NULL OR (date <= utc_day(make_timestamptz($stop)) AND received < make_timestamptz($stop)))
-"""
-_BOOK_HELD: Final = f"""
-    SELECT session, min(message) AS first, max(message) AS last, count(*) AS rows
-    FROM book
-    WHERE {_IN_RANGE}
-    GROUP BY session
-    ORDER BY session
-"""  # noqa: S608 -- a constant
-_BOOK_ROWS: Final = f"""
-    SELECT session, message, kind, time, received, side, price, qty
-    FROM book
-    WHERE {_IN_RANGE}
-        AND session BETWEEN $first_session AND $last_session
-        AND message BETWEEN $first_message AND $last_message
-    ORDER BY session, message, position
-"""  # noqa: S608 -- likewise
-_BOOK_SESSIONS: Final = """
-    SELECT
-        session,
-        epoch_us(first_received) AS start_us,
-        greatest(epoch_us(last_received), coalesce(epoch_us(ended), 0)) AS stop_us,
-        CASE WHEN mismatches > 0 THEN last_message END AS refuted,
-        missing
+_RECORDED: Final = {Kind.QUOTES: recorded_quotes.HELD_PAIRS, Kind.BOOK: recorded_books.HELD_PAIRS}
+_BOOK_BEGINS: Final = "SELECT epoch_us(min(first_received)) FROM book_sessions WHERE pair = $pair"
+_REFUTED: Final = """
+    SELECT session, max(last_message) AS message
     FROM book_sessions
-    WHERE pair = $pair AND first_received IS NOT NULL
-    ORDER BY session
+    WHERE pair = $pair AND mismatches > 0
+    GROUP BY session
 """
 _AHEAD: Final = f"""
     SELECT max(ahead) FROM (
@@ -83,9 +47,9 @@ _AHEAD: Final = f"""
         WHERE pair = $pair AND ($start IS NULL OR time >= make_timestamptz($start))
             AND ($stop IS NULL OR time < make_timestamptz($stop))
         UNION ALL
-        SELECT epoch_us(max(time - received)) FROM book WHERE {_IN_RANGE}
+        SELECT epoch_us(max(time - received)) FROM book WHERE {recorded_books.IN_RANGE}
     )
-"""  # noqa: S608 -- likewise
+"""  # noqa: S608 -- built of constants
 _DIGITS: Final = """
     SELECT max(length(rtrim(split_part({column}::VARCHAR, '.', 2), '0')))::INTEGER FROM {table} WHERE pair = $pair
 """
@@ -96,7 +60,7 @@ _LISTED: Final = """
     ORDER BY valid_from DESC
 """
 _SHOWN: Final = 3
-"""Stretches in a message."""
+"""Pairs in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +77,11 @@ class BookBatch:
 class Rows:
     """Reads the rows of a request. Raises GapError before the first batch of a series, if rows of it are missing."""
 
-    def __init__(
-        self, archive: Archive, data: Path, request: Request, kinds: Sequence[Kind], *, from_book: bool = False
-    ) -> None:
-        """Read the archive at ``data``; with ``from_book``, trades from the beginning of their pair's book on."""
+    def __init__(self, archive: Archive, request: Request, kinds: Sequence[Kind], *, from_book: bool = False) -> None:
+        """Read from ``archive``; with ``from_book``, trades from the beginning of their pair's book on."""
         self.request = request
         self.kinds = kinds
-        self._archive, self._data = archive, data
-        self._digests = Digests()
+        self._archive = archive
         self._limits = arguments.time_range(request.start, request.stop)
         self._from_book = from_book
         self._recorded: dict[Kind, set[str]] = {}
@@ -163,22 +124,7 @@ class Rows:
             case Kind.QUOTES:
                 self._archive.quote_batches(pair, self.request.start, self.request.stop, on_gap=on_gap, check=True)
             case Kind.BOOK:
-                undisturbed(lambda: self._compare_book(pair), f"the files of {pair}")
-                said = _book_sentence(pair, self.book_facts(pair))
-                if said is not None and on_gap == "raise":
-                    raise GapError(said)
-                if said is not None and on_gap == "warn":
-                    warnings.warn(said, stacklevel=2)
-
-    def _compare_book(self, pair: str) -> None:
-        """Compare the files of the dates of the range with the digests in their names, as of trades and quotes."""
-        layout, start_us, stop_us = Layout(self._data), self._limits.start_us, self._limits.stop_us
-        for leaf in layout.leaves(Branch(BOOK, pair)):
-            date = period_of(leaf) or ""
-            if (start_us is None or date >= str(utc_day(start_us))) and (
-                stop_us is None or date <= str(utc_day(stop_us))
-            ):
-                self._digests.check(str(leaf / name) for name in listed(leaf))
+                self._archive.book_batches(pair, self.request.start, self.request.stop, on_gap=on_gap, check=True)
 
     def trades(self, pair: str, *, exact: bool) -> Iterator[pa.Table]:
         """Yield trades in ascending id, with the columns of :meth:`Archive.trades`."""
@@ -208,42 +154,15 @@ class Rows:
 
     def book(self, pair: str, *, exact: bool) -> Iterator[BookBatch]:
         """Yield the rows of a book by session, message and position, from the first whole book on."""
-        stream = BookStream(self._refuted(pair))
-        held = [SessionRows(**row) for row in self._sql(_BOOK_HELD, pair=pair, **self._ends()).to_pylist()]
-        for one in held:
-            messages = max(1, BATCH * (one.last - one.first + 1) // one.rows)
-            for window in windows([one], messages):
-                ends: dict[str, Any] = {
-                    "first_session": one.session,
-                    "last_session": one.session,
-                    "first_message": window.first[1],
-                    "last_message": window.last[1],
-                }
-                found = self._sql(_BOOK_ROWS, exact=exact, pair=pair, **self._ends(), **ends)
-                whole = pc.is_in(found["kind"], pa.array(["snapshot", "checkpoint"])).to_numpy()
-                session, message = (found[name].to_numpy() for name in ("session", "message"))
-                kept, replaces = stream.choose(session, message, whole, micros(found, "received"))
-                kept &= pc.is_valid(found["side"]).to_numpy()
-                yield BookBatch(found.filter(pa.array(kept)), replaces[kept])
-
-    def book_facts(self, pair: str) -> dict[str, Any]:
-        """Return for a sidecar the stretches of the range of which no book is recorded, and how many messages lack."""
-        start_us, stop_us = self._limits.start_us, self._limits.stop_us
-        sessions = [
-            one
-            for one in self._sql(_BOOK_SESSIONS, pair=pair).to_pylist()
-            if (start_us is None or one["stop_us"] >= start_us) and (stop_us is None or one["start_us"] < stop_us)
-        ]
-        found: list[tuple[int, int]] = []
-        reached_us = start_us
-        for one in sessions:
-            if reached_us is not None and one["start_us"] > reached_us:
-                found.append((reached_us, one["start_us"]))
-            reached_us = one["stop_us"] if reached_us is None else max(reached_us, one["stop_us"])
-        shown = [[moment_text(start), moment_text(stop)] for start, stop in found]
-        missing = sum(one["missing"] for one in sessions)
-        facts: dict[str, Any] = {"not_recorded": shown} if shown else {}
-        return facts | ({"missing_messages": missing} if missing else {})
+        stream, start, stop = BookStream(self._refuted(pair)), self.request.start, self.request.stop
+        for found in self._archive.book_batches(
+            pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=exact
+        ):
+            whole = pc.is_in(found["kind"].cast(pa.string()), pa.array(["snapshot", "checkpoint"])).to_numpy()
+            session, message = (found[name].to_numpy() for name in ("session", "message"))
+            kept, replaces = stream.choose(session, message, whole, micros(found, "received"))
+            kept &= pc.is_valid(found["side"]).to_numpy()
+            yield BookBatch(found.filter(pa.array(kept)), replaces[kept])
 
     def ahead_us(self, pair: str) -> int:
         """Return by how much trades and books were received before they were made, at most, by the two clocks."""
@@ -269,12 +188,11 @@ class Rows:
                 f"this tool needs the book of {pair}, and none is recorded, or chosen: add the pair to books.pairs of "
                 "the configuration, and export what is recorded from then on"
             )
-        begins_us = min(one["start_us"] for one in self._sql(_BOOK_SESSIONS, pair=pair).to_pylist())
+        begins_us = self._sql(_BOOK_BEGINS, pair=pair).column(0)[0].as_py()
         return _moment(max(begins_us, self._limits.start_us or begins_us))
 
     def _refuted(self, pair: str) -> set[tuple[int, int]]:
-        found = self._sql(_BOOK_SESSIONS, pair=pair).to_pylist()
-        return {(one["session"], one["refuted"]) for one in found if one["refuted"] is not None}
+        return {(one["session"], one["message"]) for one in self._sql(_REFUTED, pair=pair).to_pylist()}
 
     def _ends(self) -> dict[str, Any]:
         return {"start": self._limits.start_us, "stop": self._limits.stop_us}
@@ -308,9 +226,9 @@ class Tally:
             self._report(json.loads((rows.schema.metadata or {}).get(METADATA, b"{}")))
         self.rows += rows.num_rows
 
-    def _report(self, told: Mapping[str, Any]) -> None:
+    def _report(self, attrs: Mapping[str, Any]) -> None:
         for name in ("missing", "begins", "unknown", "outside"):
-            for value in told.get(name, {}).values():
+            for value in attrs.get(name, {}).values():
                 if value:
                     self._facts[name] = value
 
@@ -330,22 +248,6 @@ def micros(rows: pa.Table, column: str) -> Times:
 
 def _moment(us: int | None) -> datetime | None:
     return None if us is None else _EPOCH + timedelta(microseconds=us)
-
-
-def _book_sentence(pair: str, facts: Mapping[str, Any]) -> str | None:
-    """Return a message about what is missing of a book, None if there is nothing to report."""
-    said = []
-    if stretches := facts.get("not_recorded", ()):
-        shown = "; ".join(f"{start} to {stop}" for start, stop in stretches[:_SHOWN])
-        said.append(f"none from {shown}" + (f"; and {len(stretches) - _SHOWN} more" * (len(stretches) > _SHOWN)))
-    if missing := facts.get("missing_messages"):
-        said.append(f"{missing} messages of its sessions are missing")
-    if not said:
-        return None
-    return (
-        f"not all of the book of {pair} was recorded in this range, and nobody can fetch it: {', '.join(said)}. "
-        f"book_sessions tells when there is some: ask for such a range, or {ON_GAP}"
-    )
 
 
 def nothing(request: Request) -> UsageError:

@@ -81,8 +81,7 @@ def _written(rows: Rows, folder: NewFolder, pair: str, kind: Kind, name: str) ->
             local_us = times.of(made_us, received_us)
             made_us = np.where(made_us == UNKNOWN, local_us, made_us)
             days.write(batch, made_us, local_us, replaces)
-    facts = tally.facts() | times.facts() | (rows.book_facts(pair) if kind is Kind.BOOK else {})
-    return Series(pair, kind, tally.rows, facts=facts)
+    return Series(pair, kind, tally.rows, facts=tally.facts() | times.facts())
 
 
 def _batches(rows: Rows, pair: str, kind: Kind) -> Iterator[tuple[pa.Table, npt.NDArray[np.bool_] | None]]:

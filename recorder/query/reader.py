@@ -158,6 +158,7 @@ _MAY_MISS: Final = "trades may be missing in it: see missing_trades, and `record
 _NO_BARS: Final = (
     "no bar of this width is complete, so nothing can be estimated: choose a shorter one, or a longer range"
 )
+_ALWAYS: Final = Range(None, None)
 _NONE: Final = (0, 0)
 """Ends between which there is no id: ids begin with 1."""
 
@@ -589,7 +590,7 @@ class Reader:
         self.check()
 
         def look(moment: Snapshot) -> Summary:
-            everything = TradeQuery(tuple(sorted(moment.runs)), Range(None, None), "ignore", exact=True)
+            everything = TradeQuery(tuple(sorted(moment.runs)), _ALWAYS, "ignore", exact=True)
             promises = self._promises(everything.pairs)
             missing = _missing(everything, moment, {}, promises)
             if missing:
@@ -705,7 +706,7 @@ class Reader:
         found = {pair: recorded_quotes.known(self._engine, pair, question.limits) for pair in question.pairs}
         for pair, known in found.items():
             if not known.sessions:
-                held = self._words("SELECT DISTINCT pair FROM quote_sessions")
+                held = self._words(recorded_quotes.HELD_PAIRS)
                 arguments.pair(pair, held, of="quotes")
         if question.on_gap == "raise" and (said := recorded_quotes.sentence(found)) is not None:
             raise GapError(said)
@@ -752,14 +753,14 @@ class Reader:
 
         def pieces() -> Iterator[Result]:
             for pair, known in found.items():
-                told = recorded_books.attrs({pair: known})
+                attrs = recorded_books.attrs({pair: known})
                 for held in known.held:
                     for piece in self._ask(
                         self._moments.take, partial(self._book_cut, question, pair, held, size), kept
                     ):
                         self.check()
                         table = self._ask(self._moments.take, partial(self._book_piece, question, pair, piece), kept)
-                        yield Result(table, told)
+                        yield Result(table, attrs)
 
         return pieces(), self._book_warning(question, found)
 
@@ -818,18 +819,21 @@ class Reader:
     def _pinned_books(self, pairs: Sequence[str]) -> Snapshot:
         return self._moments.pin_tables(BOOK, BOOK_SESSIONS, pairs=pairs)
 
-    def _check_books(self, pairs: Sequence[str], moment: Snapshot, *, wanted: bool = False) -> None:
-        """Raise UsageError, which names similar pairs, if no book of a pair is stored; CorruptFile."""
+    def _check_books(
+        self, pairs: Sequence[str], moment: Snapshot, limits: Range = _ALWAYS, *, wanted: bool = False
+    ) -> None:
+        """Raise UsageError, which names similar pairs, if no book of a pair is stored; CorruptFile for one in range."""
         folders = tuple(f"/{Branch(BOOK, pair).folder}/" for pair in pairs)
         paths = [path for path in _listed(moment, BOOK) if any(folder in path for folder in folders)]
-        self._compare((*paths, *_listed(moment, BOOK_SESSIONS)), wanted=wanted)
+        read = (path for path in paths if recorded_books.may_have(path, limits))
+        self._compare((*read, *_listed(moment, BOOK_SESSIONS)), wanted=wanted)
         for pair in pairs:
             if not any(f"/{Branch(BOOK, pair).folder}/" in path for path in paths):
                 arguments.pair(pair, self._words(recorded_books.HELD_PAIRS), of="book")
 
     def _known_books(self, question: TradeQuery, moment: Snapshot) -> dict[str, KnownBook]:
         """Return what is recorded of each pair. Raise GapError, UsageError, CorruptFile."""
-        self._check_books(question.pairs, moment, wanted=question.checked)
+        self._check_books(question.pairs, moment, question.limits, wanted=question.checked)
         found = {pair: recorded_books.known(self._engine, pair, question.limits) for pair in question.pairs}
         if question.on_gap == "raise" and (said := recorded_books.sentence(found)) is not None:
             raise GapError(said)

@@ -14,7 +14,10 @@ from typing import Any, Final, NamedTuple, get_args
 import numpy as np
 import pyarrow as pa
 
+from recorder.archive.layout import period_of
+from recorder.core.certificate import utc_day
 from recorder.errors import UsageError
+from recorder.object_store import located
 from recorder.query.arguments import Clock, OrderSide, Range
 from recorder.query.engine import Engine
 from recorder.query.id_runs import text as moment_text
@@ -26,24 +29,25 @@ KINDS: Final = ("snapshot", "update", "evicted", "checkpoint")
 DEEPEST: Final = 1_000
 """The levels of a side that a book can have."""
 _SPAN_US: Final = 3_600_000_000
-"""Moments that are asked for at once lie this near: what is between them is read, and held in memory."""
-_IN_RANGE: Final = """
+"""The longest time between moments of one query: what lies between them is read, and is in memory meanwhile."""
+IN_RANGE: Final = """
     pair = $pair
         AND ($start IS NULL OR received >= make_timestamptz($start))
         AND ($stop IS NULL OR received < make_timestamptz($stop))
         AND ($start IS NULL OR date >= utc_day(make_timestamptz($start)))
         AND ($stop IS NULL OR date <= utc_day(make_timestamptz($stop)))
 """
+"""Rows of `book` of $pair received from $start until before $stop, in µs since 1970 UTC, NULL an open end."""
 _ROWS: Final = f"""
     SELECT * EXCLUDE (pair, date)
     FROM book
-    WHERE {_IN_RANGE}
+    WHERE {IN_RANGE}
     ORDER BY session, message, position
 """  # noqa: S608 -- built of constants
 _WINDOW: Final = f"""
     SELECT * EXCLUDE (pair, date)
     FROM book
-    WHERE {_IN_RANGE} AND date = $day AND session = $session AND message BETWEEN $first AND $last
+    WHERE {IN_RANGE} AND date = $day AND session = $session AND message BETWEEN $first AND $last
     ORDER BY message, position
 """  # noqa: S608 -- built of constants
 _HELD: Final = f"""
@@ -56,14 +60,14 @@ _HELD: Final = f"""
         count(*) AS rows,
         count(DISTINCT message) FILTER (NOT verified) AS unverified
     FROM book
-    WHERE {_IN_RANGE}
+    WHERE {IN_RANGE}
     GROUP BY session, date
     ORDER BY session, date
 """  # noqa: S608 -- built of constants
 _MESSAGES: Final = f"""
     SELECT message, count(*) AS rows
     FROM book
-    WHERE {_IN_RANGE} AND date = $day AND session = $session
+    WHERE {IN_RANGE} AND date = $day AND session = $session
     GROUP BY message
     ORDER BY message
 """  # noqa: S608 -- built of constants
@@ -190,15 +194,15 @@ def sentence(found: Mapping[str, KnownBook]) -> str | None:
     odd = {pair: known for pair, known in found.items() if not known.is_whole}
     if not odd:
         return None
-    told = [f"{pair}: {', '.join(_told(known))}" for pair, known in islice(odd.items(), _SHOWN)]
+    parts = [f"{pair}: {', '.join(_reasons(known))}" for pair, known in islice(odd.items(), _SHOWN)]
     more = f"; and {len(odd) - _SHOWN} more pairs" if len(odd) > _SHOWN else ""
     return (
-        f"not all of the book in this range was recorded, and nobody can fetch it: {'; '.join(told)}{more}. "
+        f"not all of the book in this range was recorded, and nobody can fetch it: {'; '.join(parts)}{more}. "
         "book_sessions tells when it was: ask for such a range, or pass on_gap='warn' or 'ignore'"
     )
 
 
-def _told(known: KnownBook) -> Iterator[str]:
+def _reasons(known: KnownBook) -> Iterator[str]:
     if known.begins_us is not None:
         yield f"it begins at {moment_text(known.begins_us)}"
     if known.unknown:
@@ -225,6 +229,18 @@ def rows(engine: Engine, pair: str, limits: Range, *, exact: bool) -> pa.Table:
 def piece_rows(engine: Engine, pair: str, limits: Range, piece: Piece, *, exact: bool) -> pa.Table:
     """Return the changes of a piece."""
     return engine.fetch(_WINDOW, _params(pair, limits) | piece._asdict(), exact=exact)
+
+
+def may_have(path: str, limits: Range) -> bool:
+    """Return whether a file of the table can have rows of a range, by its date.
+
+    >>> day_us = 86_400_000_000
+    >>> [may_have("book/pair=X/date=1970-01-02/a.parquet", Range(day_us * n, None)) for n in (1, 2)]
+    [True, False]
+    """
+    date = period_of(located(path).parent) or ""
+    is_early = limits.start_us is not None and date < str(utc_day(limits.start_us))
+    return not is_early and (limits.stop_us is None or date <= str(utc_day(limits.stop_us)))
 
 
 def pieces(engine: Engine, pair: str, limits: Range, held: HeldMessages, size: int) -> list[Piece]:
@@ -286,7 +302,7 @@ def bars(basis_points: object, by: str) -> Question:
 
 
 def spans(limits: Range, every_us: int) -> Iterator[Range]:
-    """Cut a range into those whose moments are asked for at once; raise UsageError if an end is open.
+    """Cut a range into those that are queried at once; raise UsageError if an end is open.
 
     >>> [(one.start_us, one.stop_us) for one in spans(Range(5, 7_200_000_001), 3_600_000_000)]
     [(3600000000, 7200000000), (7200000000, 7200000001)]
@@ -296,7 +312,7 @@ def spans(limits: Range, every_us: int) -> Iterator[Range]:
     start_us = -(-limits.start_us // every_us) * every_us
     width_us = max(1, _SPAN_US // every_us) * every_us
     while start_us < limits.stop_us:
-        # Where moments are further apart, nothing between them is read: each is asked for by itself.
+        # Where moments are further apart, nothing between them is read: each has its own query.
         yield Range(start_us, min(start_us + min(width_us, _SPAN_US), limits.stop_us))
         start_us += width_us
 

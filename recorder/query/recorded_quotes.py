@@ -50,6 +50,7 @@ _SESSIONS: Final = """
     WHERE pair = $pair AND first_received IS NOT NULL
     ORDER BY first_received, session
 """
+HELD_PAIRS: Final = "SELECT DISTINCT pair FROM quote_sessions"
 _OUTSIDE: Final = """
     SELECT coalesce(sum(rows), 0)::BIGINT AS rows
     FROM quotes_outside_sessions($pair, make_timestamptz($start), make_timestamptz($stop))

@@ -28,6 +28,7 @@ from pyarrow import feather
 from typer.testing import CliRunner
 
 from recorder.cli import app
+from recorder.core.model import BookKind
 from recorder.errors import DiskError, GapError, UnsoundFile, UsageError
 from recorder.exports import nautilus, request
 from recorder.exports import rows as reading
@@ -38,6 +39,7 @@ from recorder.exports.nautilus import Nautilus
 from recorder.exports.request import Kind, Request, Target, file_names
 from recorder.exports.tardis_csv import TardisCsv
 from recorder.query.connect import Archive, connect
+from tests.archives import START_US, at_us, book_row, minute, trade, writing
 from tests.end_to_end.harness import REPOSITORY
 from tests.exports.sample import BEHIND_US, HOLE, LATENCY_US, MIDNIGHT, MIDNIGHT_US, PAIRS, build
 
@@ -126,7 +128,7 @@ def test_files_as_of_tardis_are_exact_and_each_has_one_day_of_local_time(
     wholes = [row for row in book if row["is_snapshot"] == "true"]
     assert len(wholes) == 40, "the first of this date, and that after the gap"
     assert {row["amount"] for row in book} >= {"0", "2.25"}
-    assert series(told, "BTC/USD", "book")["not_recorded"] == [
+    assert series(told, "BTC/USD", "book")["unknown"] == [
         ["2025-11-11T00:00:39.000000Z", "2025-11-11T00:01:10.000000Z"]
     ]
     assert read("kraken_quotes_2025-11-10_BTC-USD.csv.gz")[0]["bid_amount"] == "1.25"
@@ -155,7 +157,7 @@ def test_a_hole_ends_an_export_before_it_begins_unless_told_otherwise(
 ) -> None:
     with pytest.raises(GapError, match=r"BTC/USD lacks 4 \(ids 150 to 153"):
         written(archive, data, Freqtrade(), tmp_path / "f", on_gap="raise")
-    with pytest.raises(GapError, match="not all of the book of BTC/USD was recorded"):
+    with pytest.raises(GapError, match="not all of the book in this range was recorded"):
         written(archive, data, TardisCsv(), tmp_path / "f", on_gap="raise", kinds=(Kind.BOOK,))
     with pytest.warns(UserWarning, match="not all of the book"):
         written(archive, data, TardisCsv(), tmp_path / "w", on_gap="warn", kinds=(Kind.BOOK,))
@@ -173,8 +175,25 @@ def test_a_damaged_book_is_not_exported(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with connect(tmp_path / "data", frozen=True) as archive, pytest.raises(UnsoundFile, match="SHA-256"):
-        written(archive, tmp_path / "data", TardisCsv(), tmp_path / "x", kinds=(Kind.BOOK,))
+    with connect(tmp_path / "data", frozen=True) as archive:
+        with pytest.raises(UnsoundFile, match="SHA-256"):
+            written(archive, tmp_path / "data", TardisCsv(), tmp_path / "x", kinds=(Kind.BOOK,))
+        later = written(archive, tmp_path / "data", TardisCsv(), tmp_path / "y", kinds=(Kind.BOOK,), start="2025-11-11")
+    assert series(later, "BTC/USD", "book")["rows"], "of dates outside the range no file is compared"
+
+
+def test_a_message_that_is_missing_before_the_range_does_not_end_an_export(tmp_path: Path) -> None:
+    with writing(tmp_path / "data") as archive:
+        archive.append([trade(1)])
+        kinds: dict[int, BookKind] = {0: "snapshot", 1: "update", 3: "checkpoint", 4: "update"}
+        rows = [book_row(START_US, message, at_us(message), kind=kind) for message, kind in kinds.items()]
+        archive.booked(rows)
+    with connect(tmp_path / "data", frozen=True) as opened:
+        how: dict[str, Any] = {"pairs": ("BTC/USD",), "kinds": (Kind.BOOK,), "on_gap": "raise"}
+        with pytest.raises(GapError, match="1 messages are not stored"):
+            written(opened, tmp_path / "data", TardisCsv(), tmp_path / "x", **how)
+        later = written(opened, tmp_path / "data", TardisCsv(), tmp_path / "y", start=minute(3).isoformat(), **how)
+    assert series(later, "BTC/USD", "book")["complete"]
 
 
 def test_what_cannot_be_exported_is_refused_in_one_sentence(archive: Archive, data: Path, tmp_path: Path) -> None:
