@@ -40,7 +40,7 @@ from recorder.archive.schema import PRICE, QTY, TIME
 from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.archive.trades import TradeArchive
 from recorder.core.evidence import Promise
-from recorder.core.model import BookKind, BookPart, BookRow, Candle, Event, Instrument, SessionPart, TopOfBook, Trade
+from recorder.core.model import BookKind, BookRow, Candle, Event, Instrument, SessionPart, TopOfBook, Trade
 from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -288,7 +288,7 @@ class Written:
         pair: str = "BTC/USD",
         verified: bool = True,
     ) -> None:
-        """Archive a session of one whole book, of prices and quantities, as one drained segment brings it."""
+        """Archive a session of one whole book, of prices and quantities; one not verified ends with a mismatch."""
         session = received_us * 1000
         sides: list[tuple[Literal["bid", "ask"], str, str]] = [("bid", *one) for one in bids.items()]
         sides += [("ask", *one) for one in asks.items()]
@@ -296,13 +296,8 @@ class Written:
             BookRow(pair, received_us, received_us, session, 0, place, "snapshot", *level, None)
             for place, level in enumerate(sides)
         ]
-        proven_us = received_us if verified else None
-        part = BookPart(
-            pair, session, 0, 0, 1, int(verified), 0, received_us, proven_us, 10, 1, 8, None, None, received_us
-        )
-        self._books.add(Branch(BOOK, pair), rows)
-        self._books.add(Branch(BOOK_SESSIONS), [part])
-        self._books.write(named(next(self._segment), journal=BOOKS_JOURNAL))
+        ended = None if verified else {(pair, session): received_us}
+        self.booked(rows, ended=ended, reason="mismatch")
 
     def published(self, candles: Sequence[Candle], *, seen: datetime = START) -> None:
         """Archive candles of the exchange as one answer of that moment brought them, a file for each folder."""

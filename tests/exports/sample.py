@@ -5,7 +5,7 @@ Times lie around a midnight. The recording host's clock is 3 ms behind the excha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,12 +13,7 @@ from typing import Final
 
 import msgspec
 
-from recorder.archive import locks
-from recorder.archive.datasets import BOOK, BOOK_SESSIONS, BOOKS_JOURNAL, Branch
-from recorder.archive.segment_tables import SegmentTables
-from recorder.core.model import BookPart, BookRow, TopOfBook, Trade
-from recorder.core.segment_names import SegmentName
-from recorder.disk import Disk
+from recorder.core.model import BookRow, TopOfBook, Trade
 from tests.archives import START, START_US, Written, quote, trade, writing
 
 MIDNIGHT: Final = START + timedelta(hours=12)
@@ -71,22 +66,8 @@ def book(archive: Written) -> None:
     """Archive two sessions of the book of BTC/USD: the first over midnight, with checkpoints, the second later."""
     first = list(session(1, MIDNIGHT_US - 60_000_000, messages=100, checkpoints={40, 62}))
     second = list(session(2, MIDNIGHT_US + 70_000_000, messages=30, checkpoints=set()))
-    with locks.staging(archive.layout, Disk()) as staging:
-        tables = SegmentTables(archive.layout, Disk(), staging=staging, journal=BOOKS_JOURNAL)
-        for number, rows in enumerate((first, second), 1):
-            tables.begin()
-            tables.add(Branch(BOOK, "BTC/USD"), rows)
-            tables.add(Branch(BOOK_SESSIONS), [part(rows)])
-            tables.write(SegmentName("", BOOKS_JOURNAL, number))
-
-
-def part(rows: Sequence[BookRow]) -> BookPart:
-    """Return what a segment with these rows tells of their session."""
-    count, last_us = rows[-1].message + 1, rows[-1].received_us
-    return BookPart(
-        "BTC/USD", rows[0].session, 0, count - 1, count, count, 0, rows[0].received_us, last_us, LEVELS, 1, 8, last_us,
-        "disconnected", last_us,
-    )  # fmt: skip
+    for rows in (first, second):
+        archive.booked(rows, ended={("BTC/USD", rows[-1].session): rows[-1].received_us})
 
 
 def session(number: int, first_us: int, *, messages: int, checkpoints: set[int]) -> Iterator[BookRow]:
