@@ -18,6 +18,7 @@ from recorder.core.model import plain
 from recorder.errors import UsageError
 from recorder.query.arguments import Clock
 from recorder.query.connect import connect
+from recorder.query.recorded_books import nothing_known
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BPS: Final = 10_000
@@ -40,7 +41,7 @@ def book(
 ) -> None:
     """Show the recorded order book of a pair at a moment, and whether checksums prove it.
 
-    Books are archived every half hour: without --at it is the last state that is archived, and its age is told. What no
+    Books are archived every half hour: without --at it is the last state that is archived, with its age. What no
     checksum proves is as received: levels below the best ten, and a message that no later one confirms.
     """
     moment = at or datetime.now(UTC).isoformat()
@@ -50,9 +51,7 @@ def book(
     with echo_warnings(), connect(data) as archive, interruptible(archive):
         rows = archive.book_at(pair, moment, depth=levels, by=clock, to="arrow", decimals=True).to_pylist()
     if not rows:
-        raise UsageError(
-            f"nothing is known of the book of {pair} at {moment}: book_sessions tells when it was recorded"
-        )
+        raise nothing_known(pair, moment)
     if as_json:
         echo(json.dumps(_as_json(rows), indent=2))
     else:
@@ -65,13 +64,13 @@ def _show(rows: Sequence[_Row]) -> None:
     screen.print(text(f"{first['pair']} at {_time(first['moment'])} UTC", "bold"))
     begun = _EPOCH + timedelta(microseconds=first["session"] // 1000)
     age_s = (first["moment"] - first["received"]) / timedelta(seconds=1)
-    told = (
+    facts = (
         ("state", _state(rows)),
         ("message", f"{first['message']:,} of the session of {_time(begun)}"),
         ("age", f"{age_s:.3f} s: received at {_time(first['received'])}"),
         ("spread", _spread(bids, asks)),
     )
-    for name, value in told:
+    for name, value in facts:
         screen.print(f"  {name:<7} {value}", highlight=False)
     screen.print_table(ladder(bids, asks))
 
@@ -104,8 +103,8 @@ def _as_json(rows: Sequence[_Row]) -> dict[str, object]:
         ]
         for side in ("bid", "ask")
     }
-    told = {name: _plain(first[name]) for name in ("pair", "moment", "session", "message", "time", "received")}
-    return {**told, **sides}
+    place = {name: _plain(first[name]) for name in ("pair", "moment", "session", "message", "time", "received")}
+    return {**place, **sides}
 
 
 def _plain(value: object) -> object:

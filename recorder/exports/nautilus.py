@@ -89,15 +89,15 @@ class Nautilus:
 
     def write(self, rows: Rows, folder: NewFolder) -> Iterator[Series]:
         """Write all series through one process."""
-        with tempfile.TemporaryFile() as said:
+        with tempfile.TemporaryFile() as errors:
             command = [str(self._python), "-P", str(_WRITER), str(folder.aside)]
-            with _begun(command, said) as writer:
+            with _begun(command, errors) as writer:
                 assert writer.stdout is not None
                 found = _sent(rows, writer)
                 answer = writer.stdout.read()
             if writer.returncode:
-                said.seek(0)
-                lines = said.read().decode(errors="replace").strip().splitlines() or ["it was killed"]
+                errors.seek(0)
+                lines = errors.read().decode(errors="replace").strip().splitlines() or ["it was killed"]
                 failed = DiskError if writer.returncode == DiskError.exit_code else CheckFailed
                 raise failed(f"nautilus_trader did not write the catalog: {lines[-1]}")
         left_out = json.loads(answer)["left_out"]
@@ -108,14 +108,14 @@ class Nautilus:
             )
 
 
-def _begun(command: list[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
+def _begun(command: list[str], errors: IO[bytes]) -> subprocess.Popen[bytes]:
     """Begin the writer, in a session of its own: Ctrl-C reaches it through us."""
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, start_new_session=True)  # noqa: S603
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, start_new_session=True)  # noqa: S603
 
 
 def _sent(rows: Rows, writer: subprocess.Popen[bytes]) -> list[Series]:
-    """Send all series to the writer. If it ends before that, its exit code and its last words tell why."""
+    """Send all series to the writer. If it ends before that, its exit code and its last line of errors say why."""
     assert writer.stdin is not None
     found: list[Series] = []
     try:

@@ -42,17 +42,17 @@ class Series:
 
     def instrument(self) -> CurrencyPair:
         """Return the pair's instrument."""
-        told = self.described
-        least = Quantity.from_str(told["min_quantity"]) if told["min_quantity"] is not None else None
+        described = self.described
+        least = Quantity.from_str(described["min_quantity"]) if described["min_quantity"] is not None else None
         return CurrencyPair(
             instrument_id=self.instrument_id,
-            raw_symbol=Symbol(told["pair"]),
-            base_currency=Currency.from_str(told["base"]),
-            quote_currency=Currency.from_str(told["quote"]),
-            price_precision=told["price_digits"],
-            size_precision=told["qty_digits"],
-            price_increment=Price.from_str(told["price_increment"]),
-            size_increment=Quantity.from_str(told["size_increment"]),
+            raw_symbol=Symbol(described["pair"]),
+            base_currency=Currency.from_str(described["base"]),
+            quote_currency=Currency.from_str(described["quote"]),
+            price_precision=described["price_digits"],
+            size_precision=described["qty_digits"],
+            price_increment=Price.from_str(described["price_increment"]),
+            size_increment=Quantity.from_str(described["size_increment"]),
             min_quantity=least,
             margin_init=Decimal(0),
             margin_maint=Decimal(0),

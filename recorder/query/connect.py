@@ -1063,10 +1063,10 @@ class Archive:
         1  ask      1  101.0  1.0      True
         """
         how = self._how(to, dtype_backend)
-        asked = recorded_books.at(_moment_us(moment), depth, by)
+        question = recorded_books.at(_moment_us(moment), depth, by)
         names = self._names(arguments.text("pair", pair))
         (pair,) = _chosen(names)
-        return _frame(self._reader.book_at(pair, asked, exact=decimals), how, names, _fixed_book((pair,)))
+        return _frame(self._reader.book_at(pair, question, exact=decimals), how, names, _fixed_book((pair,)))
 
     @overload
     def book_snapshots(
@@ -1099,7 +1099,7 @@ class Archive:
         The rows are those of :meth:`book_at` at each moment; moments of which nothing is known have none. With ``wide``
         there is one row for each moment, also for those: pair, moment, then bid_price_0, bid_qty_0, ask_price_0,
         ask_qty_0, bid_price_1 and so on up to ``depth``, then session, message, verified (of all levels shown). The
-        moments are asked for by the hour, so that memory is needed for the answer alone.
+        moments are queried by the hour, so that memory is needed for the answer alone.
 
         >>> limits = "2025-11-10T12:00:00Z", "2025-11-10T12:00:02Z", "1 second"
         >>> wide = archive.book_snapshots("BTC/USD", *limits, depth=1, wide=True)
@@ -1109,10 +1109,10 @@ class Archive:
         1        100.5        2.0        101.0        1.0      True
         """
         how = self._how(to, dtype_backend)
-        asked, limits, width = recorded_books.snapshots(depth, by, wide=wide), *_grid(start, stop, every)
+        question, limits, width = recorded_books.snapshots(depth, by, wide=wide), *_grid(start, stop, every)
         names = self._names(arguments.text("pair", pair))
         (pair,) = _chosen(names)
-        found = self._reader.book_grid(pair, asked, limits, width, exact=decimals)
+        found = self._reader.book_grid(pair, question, limits, width, exact=decimals)
         return _frame(found, how, names, _fixed_book((pair,), found.rows), _OF_MESSAGES)
 
     @overload
@@ -1153,10 +1153,12 @@ class Archive:
         1  100.75      2.0      1.0      True
         """
         how = self._how(to, dtype_backend)
-        asked, limits, width = recorded_books.bars(basis_points, by), *_grid(start, stop, every)
+        question, limits, width = recorded_books.bars(basis_points, by), *_grid(start, stop, every)
         names = self._names(arguments.text("pair", pair))
         (pair,) = _chosen(names)
-        return _frame(self._reader.book_grid(pair, asked, limits, width, exact=decimals), how, names, _fixed((pair,)))
+        return _frame(
+            self._reader.book_grid(pair, question, limits, width, exact=decimals), how, names, _fixed((pair,))
+        )
 
     @overload
     def book_slippage(
@@ -1210,16 +1212,16 @@ class Archive:
         by best_price), verified (of all levels taken). Without fees, and as if nobody else traded. No row if nothing is
         known of the moment, or the side is empty.
 
-        >>> asked = "BTC/USD", "2025-11-10T12:00:01Z", "sell", 3
-        >>> archive.book_slippage(*asked)[["filled", "levels", "best_price", "worst_price", "verified"]]
+        >>> order = "BTC/USD", "2025-11-10T12:00:01Z", "sell", 3
+        >>> archive.book_slippage(*order)[["filled", "levels", "best_price", "worst_price", "verified"]]
            filled  levels  best_price  worst_price  verified
         0     3.0       2       100.5        100.0      True
         """
         how = self._how(to, dtype_backend)
-        asked = recorded_books.slippage(_moment_us(moment), side, arguments.bar_size("volume", qty), by)
+        question = recorded_books.slippage(_moment_us(moment), side, arguments.bar_size("volume", qty), by)
         names = self._names(arguments.text("pair", pair))
         (pair,) = _chosen(names)
-        return _frame(self._reader.book_at(pair, asked, exact=decimals), how, names, _fixed((pair,)))
+        return _frame(self._reader.book_at(pair, question, exact=decimals), how, names, _fixed((pair,)))
 
     @overload
     def events(

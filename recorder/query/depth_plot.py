@@ -12,11 +12,11 @@ from recorder.errors import UsageError
 from recorder.query.arguments import Clock, Instant
 from recorder.query.chart_style import Figure, label
 from recorder.query.connect import Archive
-from recorder.query.recorded_books import DEEPEST
+from recorder.query.recorded_books import DEEPEST, nothing_known
 
 try:
     import altair as alt
-except ImportError as missing:  # chart_style has told so already
+except ImportError as missing:  # chart_style has reported it already
     raise UsageError("pictures need Altair: pip install 'kraken-recorder[plots]'") from missing
 
 HEIGHT_PX: Final = 380
@@ -30,9 +30,7 @@ def depth(archive: Archive, pair: str, moment: Instant, by: Clock = "received", 
     """Return the figure of :func:`recorder.query.plots.depth`."""
     rows = archive.book_at(pair, moment, depth=DEEPEST, by=by, to="arrow").to_pylist()
     if not rows:
-        raise UsageError(
-            f"nothing is known of the book of {pair} at {moment}: book_sessions tells when it was recorded"
-        )
+        raise nothing_known(pair, moment)
     return _figure(rows[0]["pair"], rows, width)
 
 

@@ -764,28 +764,30 @@ class Reader:
 
         return pieces(), self._book_warning(question, found)
 
-    def book_at(self, pair: str, asked: recorded_books.Question, *, exact: bool) -> Result:
+    def book_at(self, pair: str, question: recorded_books.Question, *, exact: bool) -> Result:
         """Return the answer to a question about the book of a pair at one moment. Raise UsageError."""
 
         def rows(moment: Snapshot) -> pa.Table:
             self._check_books((pair,), moment)
-            return labelled(self._engine.fetch(asked.text, {"pair": pair, **asked.params}, exact=exact), pair=pair)
+            return labelled(
+                self._engine.fetch(question.text, {"pair": pair, **question.params}, exact=exact), pair=pair
+            )
 
         take = partial(self._moments.without_trades, BOOK, BOOK_SESSIONS, pairs=(pair,))
         return Result(self._ask(take, rows), {})
 
     def book_grid(
-        self, pair: str, asked: recorded_books.Question, limits: Range, every_us: int, *, exact: bool
+        self, pair: str, question: recorded_books.Question, limits: Range, every_us: int, *, exact: bool
     ) -> Result:
         """Return the answer to a question about the book of a pair at regular moments. Raise UsageError.
 
-        They are asked for by the hour, from one snapshot, so that what is read for them fits in memory.
+        They are queried by the hour, from one snapshot, so that what is read for them fits in memory.
         """
         spans = list(recorded_books.spans(limits, every_us)) or [Range(limits.start_us, limits.start_us)]
 
         def rows(span: Range, _: Snapshot) -> pa.Table:
-            params = {"pair": pair, "start": span.start_us, "stop": span.stop_us, "every": every_us, **asked.params}
-            return self._engine.fetch(asked.text, params, exact=exact)
+            params = {"pair": pair, "start": span.start_us, "stop": span.stop_us, "every": every_us, **question.params}
+            return self._engine.fetch(question.text, params, exact=exact)
 
         def begun(moment: Snapshot) -> Snapshot:
             self._check_books((pair,), moment)

@@ -231,6 +231,11 @@ def piece_rows(engine: Engine, pair: str, limits: Range, piece: Piece, *, exact:
     return engine.fetch(_WINDOW, _params(pair, limits) | piece._asdict(), exact=exact)
 
 
+def nothing_known(pair: str, moment: object) -> UsageError:
+    """Return the error of a moment at which nothing is known of a book."""
+    return UsageError(f"nothing is known of the book of {pair} at {moment}: book_sessions tells when it was recorded")
+
+
 def may_have(path: str, limits: Range) -> bool:
     """Return whether a file of the table can have rows of a range, by its date.
 

@@ -18,7 +18,7 @@ from recorder.query.connect import Archive
 
 try:
     import altair as alt
-except ImportError as missing:  # chart_style has told so already
+except ImportError as missing:  # chart_style has reported it already
     raise UsageError("pictures need Altair: pip install 'kraken-recorder[plots]'") from missing
 
 BAR_PX: Final = 2
