@@ -44,7 +44,8 @@ def figures(table: pa.Table) -> list[Figure]:
 
     Nor is there a line over time of several pairs, whose rows would alternate.
     """
-    if table.num_rows < 2:
+    table = _drawable(table)
+    if table.num_rows < 2 or not table.num_columns:
         return []
     axis = _axis(table.schema)
     if axis is not None:
@@ -60,6 +61,13 @@ def figures(table: pa.Table) -> list[Figure]:
     ]
 
 
+def _drawable(table: pa.Table) -> pa.Table:
+    """Return the columns without lists and structs, and of those with one name the first: SQL can return any."""
+    names, schema = table.column_names, table.schema
+    firsts = [names.index(name) for name in dict.fromkeys(names)]
+    return table.select([place for place in firsts if not pa.types.is_nested(schema.types[place])])
+
+
 def _axis(schema: pa.Schema) -> str | None:
     for place, column in enumerate(schema):
         if (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)) and (
@@ -73,7 +81,10 @@ def _lines(table: pa.Table, axis: str) -> list[Figure]:
     table = table.filter(table[axis].is_valid()).sort_by(axis)
     if not table.num_rows:
         return []
-    times = table[axis].to_pylist()
+    try:
+        times = table[axis].to_pylist()
+    except (OverflowError, ValueError):  # such as infinity, which is no place on an axis
+        return []
     seconds = [_seconds(one) for one in times]
     begin, span = seconds[0], seconds[-1] - seconds[0]
     if not span:

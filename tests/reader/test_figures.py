@@ -60,5 +60,18 @@ def test_what_no_picture_can_show_has_none() -> None:
         pa.table({"time": minutes(0, 1), "price": pa.array([None, None], pa.float64())}),
         pa.table({"label": ["a", "a"], "count": [1, 2]}),
         pa.table({"label": [str(number) for number in range(100)], "count": range(100)}),
+        pa.table({"levels": [[1], [2]], "count": [1, 2]}),
+        pa.table({"levels": [[1], [2]]}),
+        pa.table({"time": pa.array([2**63 - 1, 0], pa.timestamp("us", "UTC")), "price": [1.0, 2.0]}),
     ):
         assert figures(table) == [], table.column_names
+
+
+def test_of_columns_with_one_name_the_first_is_drawn() -> None:
+    (one,) = figures(pa.table([minutes(0, 1), minutes(1, 0), [1.0, 2.0], [5.0, 6.0]], ["time", "time", "low", "low"]))
+    assert (one.name, one.shape) == ("low", "M0,100 1000,0")
+
+
+def test_a_column_of_structs_does_not_hinder_the_others() -> None:
+    (one,) = figures(pa.table({"time": minutes(0, 1), "pair": [{"base": "BTC"}, {"base": "ETH"}], "low": [1.0, 2.0]}))
+    assert one.shape == "M0,100 1000,0"
