@@ -21,6 +21,7 @@ from recorder.core.evidence import Promise
 from recorder.core.gaps import open_gaps
 from recorder.core.plausibility import EARLIEST_US
 from recorder.core.trade_ids import Gap, Run, Span, Spans
+from recorder.object_store import is_address
 from recorder.query import arguments
 from recorder.query.arguments import Range
 
@@ -163,7 +164,8 @@ def _command(pairs: Sequence[str], first_us: int, last_us: int, data: Path) -> s
     """Return the command that fetches all trades of these pairs between two times, widened to whole seconds."""
     names = " ".join(pairs[:_SHOWN]) + (" …" if len(pairs) > _SHOWN else "")
     ends = f"--from {_second(first_us)} --to {_second(last_us + 1_000_000)}"
-    return f"recorder backfill {names} {ends} --data {shlex.quote(str(data))}"
+    folder = "FOLDER_IT_WAS_COPIED_FROM" if is_address(data) else shlex.quote(str(data))
+    return f"recorder backfill {names} {ends} --data {folder}"
 
 
 def _ids(hole: Gap) -> str:

@@ -35,6 +35,8 @@ GIVEN: dict[str, Any] = {
     "timeframe": "1m",
     "width": timedelta(minutes=1),
     "per": pd.Timedelta("2min"),
+    "every": timedelta(minutes=1),
+    "basis_points": 10,
     "tolerance": timedelta(seconds=5),
     "horizon": timedelta(minutes=5),
     "start": minute(0),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from recorder.core.evidence import Promise
 from recorder.core.trade_ids import Gap, Run, Span
+from recorder.object_store import located
 from recorder.query.arguments import Range
 from recorder.query.id_runs import LostCandles, candle_sentence, late_sentence, lost_in, missing_in, sentence
 
@@ -89,6 +90,12 @@ def test_the_sentence_counts_what_is_missing_and_gives_the_command_that_fetches_
     command = "--from 1970-01-01T00:00:00Z --to 1970-01-01T00:00:08Z --data '/srv/my data'"
     assert f"`recorder backfill BTC/USD ETH/USD {command}`" in text
     assert "on_gap='warn' or 'ignore'" in text
+
+
+def test_what_a_copy_in_object_storage_lacks_is_fetched_where_it_was_copied_from() -> None:
+    text = sentence({"BTC/USD": [Gap(PAIR, Span(7, 7), 0, 1)]}, located("s3://bucket/archive"))
+    assert text.count("s3:") == 0
+    assert "--data FOLDER_IT_WAS_COPIED_FROM`" in text
 
 
 def test_of_many_pairs_a_sentence_names_a_few() -> None:

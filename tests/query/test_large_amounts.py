@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from recorder.errors import UsageError
 from recorder.query import catalogue
 from recorder.query.connect import Archive, connect
-from tests.archives import MINUTE_US, START_US, Ask, Written, candle, trade, writing
+from tests.archives import MINUTE_US, START, START_US, Ask, Written, candle, trade, writing
 
 LARGE = "9999999999.9"
 BARS = [
@@ -75,6 +76,7 @@ RELATIONS = [
     *("volume_bars($pair, 100000000000000000)", "dollar_bars($pair, 200)", "ohlc_filled WHERE pair = $pair"),
 ]
 GIVEN = {"pair": "BTC/USD", "size": "2", "hashed": "true", "step": "2"}
+RANGE = {"start": START.isoformat(), "stop": (START + timedelta(minutes=5)).isoformat()}
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,7 @@ def extremes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
         written.append([trade(n, START_US + n * MINUTE_US // 2, *one) for n, one in enumerate(made, start=1)])
         written.append([trade(n, START_US + n * MINUTE_US, PRICE, QTY, pair="ETH/USD") for n in (1, 2, 3)])
         written.published([candle(-1), candle(8)])
+        written.one_book({"9999999999999999.999999999998": QTY}, {PRICE: QTY}, START_US)
         with connect(written.data) as opened:
             yield opened
 
@@ -95,8 +98,9 @@ def test_no_macro_and_no_analysis_ends_with_what_is_largest(extremes: Archive, n
         assert extremes.sql(f"FROM {name}", to="arrow", pair="BTC/USD").num_rows
         return
     question = catalogue.question(name)
+    given = GIVEN | {name: RANGE[name] for parameter in question.missing(GIVEN) if (name := parameter.name) in RANGE}
     wanted = {parameter.name for parameter in question.parameters} - ({"step"} if name == "volume_profile" else set())
-    params: dict[str, Any] = question.bound({key: value for key, value in GIVEN.items() if key in wanted})
+    params: dict[str, Any] = question.bound({key: value for key, value in given.items() if key in wanted})
     assert extremes.sql(question.text, to="arrow", dtype_backend=None, decimals=True, **params).num_columns
 
 
