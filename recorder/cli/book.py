@@ -18,7 +18,7 @@ from recorder.core.model import plain
 from recorder.errors import UsageError
 from recorder.query.arguments import Clock
 from recorder.query.connect import connect
-from recorder.query.recorded_books import nothing_known
+from recorder.query.recorded_books import DEEPEST, nothing_known
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BPS: Final = 10_000
@@ -32,7 +32,7 @@ def book(
         str | None,
         typer.Option("--at", metavar="TIME", callback=given, help=f"Which moment; now if left out: {FORMS}."),
     ] = None,
-    levels: Annotated[int, typer.Option(min=1, max=1_000, help="So many levels of each side.")] = 10,
+    levels: Annotated[int, typer.Option(min=1, max=DEEPEST, help="So many levels of each side.")] = 10,
     by: Annotated[
         str, typer.Option(help="Whose clock the moment is of: received, this host's, or time, the exchange's.")
     ] = "received",

@@ -69,8 +69,7 @@ def sentence(found: Mapping[str, Sequence[Uncovered]], timeframe: str) -> str | 
         return None
     return (
         f"neither stored trades nor history files cover these {timeframe} bars whole: {'; '.join(lacking)}. "
-        "Fetch their trades with `recorder backfill`, import the history files of that time, or pass on_gap='warn', "
-        "'ignore' or 'null'"
+        f"Fetch their trades with `recorder backfill`, import the history files of that time, or {id_runs.SHOWN_GAP}"
     )
 
 

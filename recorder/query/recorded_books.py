@@ -20,6 +20,7 @@ from recorder.errors import UsageError
 from recorder.object_store import located
 from recorder.query.arguments import Clock, OrderSide, Range
 from recorder.query.engine import Engine
+from recorder.query.id_runs import ON_GAP
 from recorder.query.id_runs import text as moment_text
 from recorder.query.provenance import SHOWN
 from recorder.query.recorded_quotes import unknown_stretches
@@ -198,7 +199,7 @@ def sentence(found: Mapping[str, KnownBook]) -> str | None:
     more = f"; and {len(odd) - _SHOWN} more pairs" if len(odd) > _SHOWN else ""
     return (
         f"not all of the book in this range was recorded, and nobody can fetch it: {'; '.join(parts)}{more}. "
-        "book_sessions tells when it was: ask for such a range, or pass on_gap='warn' or 'ignore'"
+        f"book_sessions shows when it was: ask for such a range, or {ON_GAP}"
     )
 
 
@@ -210,7 +211,7 @@ def _reasons(known: KnownBook) -> Iterator[str]:
         more = f"; and {len(known.unknown) - _SHOWN} more" if len(known.unknown) > _SHOWN else ""
         yield f"nothing from {shown}{more}"
     if known.missing:
-        yield f"{known.missing} messages are not stored"
+        yield f"messages that are not stored: {known.missing}"
 
 
 def known(engine: Engine, pair: str, limits: Range) -> KnownBook:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from recorder.query.arguments import Range
 from recorder.query.engine import Engine
+from recorder.query.id_runs import ON_GAP
 from recorder.query.id_runs import text as moment_text
 from recorder.query.provenance import SHOWN
 
@@ -217,7 +218,7 @@ def sentence(found: Mapping[str, KnownQuotes]) -> str | None:
     more = f"; and {len(odd) - _SHOWN} more pairs" if len(odd) > _SHOWN else ""
     return (
         f"not all quotes of this range were recorded, and nobody can fetch them: {'; '.join(parts)}{more}. "
-        "quote_sessions tells when there are some: ask for such a range, or pass on_gap='warn' or 'ignore'"
+        f"quote_sessions shows when there are some: ask for such a range, or {ON_GAP}"
     )
 
 
@@ -229,7 +230,7 @@ def _reasons(known: KnownQuotes) -> Iterator[str]:
         more = f"; and {len(known.unknown) - _SHOWN} more" if len(known.unknown) > _SHOWN else ""
         yield f"none from {shown}{more}"
     if known.missing:
-        yield f"{known.missing} frames could not be read"
+        yield f"frames that could not be read: {known.missing}"
     if known.outside:
         yield f"quote_sessions lacks {known.outside} rows that are stored"
 

@@ -190,7 +190,7 @@ def test_a_message_that_is_missing_before_the_range_does_not_end_an_export(tmp_p
         archive.booked(rows)
     with connect(tmp_path / "data", frozen=True) as opened:
         how: dict[str, Any] = {"pairs": ("BTC/USD",), "kinds": (Kind.BOOK,), "on_gap": "raise"}
-        with pytest.raises(GapError, match="1 messages are not stored"):
+        with pytest.raises(GapError, match="messages that are not stored: 1"):
             written(opened, tmp_path / "data", TardisCsv(), tmp_path / "x", **how)
         later = written(opened, tmp_path / "data", TardisCsv(), tmp_path / "y", start=minute(3).isoformat(), **how)
     assert series(later, "BTC/USD", "book")["complete"]
