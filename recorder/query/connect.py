@@ -1448,10 +1448,10 @@ class Archive:
 
     def __repr__(self) -> str:
         try:
-            said = self._reader.summary().line()
+            line = self._reader.summary().line()
         except RecorderError as error:  # a debugger shows objects at any time, also closed ones
-            said = str(error)
-        return f"<{self._title()}: {said}>"
+            line = str(error)
+        return f"<{self._title()}: {line}>"
 
     def _repr_html_(self) -> str | None:
         try:
@@ -1563,7 +1563,7 @@ def _made(
 
 def _warn(warning: str | None, names: _Names, *, stacklevel: int) -> None:
     """Emit the warning of a result, and one about names that were taken for pairs."""
-    if (said := pair_aliases.sentence(names)) is not None:
-        warnings.warn(said, AliasWarning, stacklevel=stacklevel + 1)
+    if (sentence := pair_aliases.sentence(names)) is not None:
+        warnings.warn(sentence, AliasWarning, stacklevel=stacklevel + 1)
     if warning is not None:
         warnings.warn(warning, stacklevel=stacklevel + 1)

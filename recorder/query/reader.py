@@ -331,13 +331,13 @@ class Reader:
             if wanted.timed:
                 self._engine.know_times(moment)
             try:
-                return Result(self._told(moment, text, params, exact=exact, of_named=of_named), {})
+                return Result(self._statement(moment, text, params, exact=exact, of_named=of_named), {})
             except FAULTS as error:
                 if not wanted.certifies:
                     raise
                 # Without events it succeeds if they were at fault, and fails again if something else was.
                 self._engine.pin(lacking := moment.without_events())
-                rows = self._told(lacking, text, params, exact=exact, of_named=of_named)
+                rows = self._statement(lacking, text, params, exact=exact, of_named=of_named)
                 return Result(rows, {"unknown": str(error)}, f"certificates are unknown: {error}")
 
         if wanted.plainly and self.kept is None:
@@ -377,7 +377,7 @@ class Reader:
         written = "\n".join((text, *map(str, params.values())))
         return [pair for pair in self._whole(self._moments.pairs) if pair in written]
 
-    def _told(
+    def _statement(
         self, moment: Snapshot, text: str, params: Mapping[str, object], *, exact: bool, of_named: bool = False
     ) -> pa.Table:
         """Return the rows of a statement. A pair without trades is accepted if it has candles, or other history.
@@ -439,8 +439,8 @@ class Reader:
         text = _TRADES.format(columns=", ".join(dict.fromkeys([*keys, *_COLUMNS])))
         pieces = self._engine.pieces(text, params, PIECE_ROWS, exact=question.exact)
         words = {"pair": question.pairs, **WORDS}
-        told = [owned(with_words(piece, words, narrow=True)) for piece in pieces]
-        found = id_order.sorted_by(keys, together(told, words))
+        parts = [owned(with_words(piece, words, narrow=True)) for piece in pieces]
+        found = id_order.sorted_by(keys, together(parts, words))
         return found if len(question.pairs) > 1 else labelled(found, pair=question.pairs[0])
 
     def candles(self, question: TradeQuery, timeframe: str) -> list[Result]:
@@ -484,13 +484,13 @@ class Reader:
             return pa.concat_tables(each).unify_dictionaries(), lacking
 
         found, lacking = self._ask(take, rows)
-        said = bulk_candles.sentence(lacking, timeframe) if question.on_gap in {"raise", "warn"} else None
-        if said is not None and question.on_gap == "raise":
-            raise GapError(said)
+        sentence = bulk_candles.sentence(lacking, timeframe) if question.on_gap in {"raise", "warn"} else None
+        if sentence is not None and question.on_gap == "raise":
+            raise GapError(sentence)
         if question.on_gap == "split":
             whole = bulk_candles.unbroken(found, question.pairs, lacking, timeframe)
             return [Result(part, bulk_candles.attrs(part, {pair: ()})) for pair, part in whole]
-        return [Result(found, bulk_candles.attrs(found, lacking), said)]
+        return [Result(found, bulk_candles.attrs(found, lacking), sentence)]
 
     def _bulk_bars(self, question: TradeQuery, pair: str, timeframe: str) -> pa.Table:
         found = bulk_candles.rows(self._engine, pair, timeframe, question.limits, exact=question.exact)
@@ -552,17 +552,17 @@ class Reader:
         if BOOK in wanted.tables and not (wanted.every or wanted.named):  # there may be no trades of the pair
             return self._of_books(question, asked, params, wanted.tables)
         every = question if question.pairs else replace(question, pairs=tuple(sorted(self.pairs())))
-        said: list[str] = []
+        sentences: list[str] = []
 
         def rows(moment: Snapshot, lacking: _Lacking) -> list[_Part]:
             self._compare(path for table in wanted.tables for path in _listed(moment, table))
-            found = self._told(moment, asked.text, params, exact=question.exact)
-            said[:] = _said_of(found, lacking.begins)
+            found = self._statement(moment, asked.text, params, exact=question.exact)
+            sentences[:] = _sentences_of(found, lacking.begins)
             ends = _ends_of(found, every.pairs) if IDS[0] in found.column_names else self._ends(every, moment)
             return [_Part(found, every.pairs, ends)]
 
         (answer,) = self._rested(every, rows, (*wanted.tables, INSTRUMENTS))
-        answer.warning = "; ".join(said) or None
+        answer.warning = "; ".join(sentences) or None
         return answer
 
     def latest(self, pairs: Sequence[str], *, exact: bool) -> Result:
@@ -693,8 +693,8 @@ class Reader:
                     table = self._ask(self._moments.take, partial(self._quote_window, question, pair, window), kept)
                     if table.num_rows:
                         used = recorded_quotes.used(table)
-                        told = QuoteProvenance({pair: replace(known, sessions=used)})
-                        yield Result(table, told.attrs())
+                        of_piece = QuoteProvenance({pair: replace(known, sessions=used)})
+                        yield Result(table, of_piece.attrs())
 
         return pieces(), self._quote_warning(question, found)
 
@@ -708,8 +708,8 @@ class Reader:
             if not known.sessions:
                 held = self._words(recorded_quotes.HELD_PAIRS)
                 arguments.pair(pair, held, of="quotes")
-        if question.on_gap == "raise" and (said := recorded_quotes.sentence(found)) is not None:
-            raise GapError(said)
+        if question.on_gap == "raise" and (sentence := recorded_quotes.sentence(found)) is not None:
+            raise GapError(sentence)
         return found
 
     def _quotes_of(self, question: TradeQuery, pair: str, window: Window | None = None) -> pa.Table:
@@ -837,8 +837,8 @@ class Reader:
         """Return what is recorded of each pair. Raise GapError, UsageError, CorruptFile."""
         self._check_books(question.pairs, moment, question.limits, wanted=question.checked)
         found = {pair: recorded_books.known(self._engine, pair, question.limits) for pair in question.pairs}
-        if question.on_gap == "raise" and (said := recorded_books.sentence(found)) is not None:
-            raise GapError(said)
+        if question.on_gap == "raise" and (sentence := recorded_books.sentence(found)) is not None:
+            raise GapError(sentence)
         return found
 
     @staticmethod
@@ -898,8 +898,8 @@ class Reader:
         if missing:
             missing = _missing(question, moment, self._absent(list(missing)), promises)
         lacking = _Lacking(missing, self._beginnings(question, moment))
-        if question.on_gap == "raise" and (said := self._sentence(question, lacking)) is not None:
-            raise GapError(said)
+        if question.on_gap == "raise" and (sentence := self._sentence(question, lacking)) is not None:
+            raise GapError(sentence)
         return lacking
 
     def _check_traded(self, moment: Snapshot, pair: str) -> None:
@@ -941,10 +941,10 @@ class Reader:
 
     def _sentence(self, question: TradeQuery, lacking: _Lacking) -> str | None:
         """Return a message about what is not stored, or None."""
-        said = [id_runs.sentence(lacking.missing, self.data)] if lacking.missing else []
+        sentences = [id_runs.sentence(lacking.missing, self.data)] if lacking.missing else []
         if lacking.begins:
-            said.append(id_runs.late_sentence(lacking.begins, question.limits.start_us or 0, self.data))
-        return "; ".join(said) or None
+            sentences.append(id_runs.late_sentence(lacking.begins, question.limits.start_us or 0, self.data))
+        return "; ".join(sentences) or None
 
     def _candles(self, question: TradeQuery, timeframe: str, moment: Snapshot) -> pa.Table:
         bar = {"timeframe": timeframe}
@@ -1071,13 +1071,13 @@ def _as_candles(bars: pa.Table, timeframe: str) -> pa.Table:
     return found
 
 
-def _said_of(rows: pa.Table, begins: Mapping[str, int]) -> list[str]:
+def _sentences_of(rows: pa.Table, begins: Mapping[str, int]) -> list[str]:
     """Return what may be missing in the rows of an analysis; ``begins`` are the pairs that begin after its range."""
     missing = rows["missing_trades"] if "missing_trades" in rows.column_names else None
-    said = [_MAY_MISS] if missing is not None and (pc.max(missing).as_py() or 0) > 0 else []
+    sentences = [_MAY_MISS] if missing is not None and (pc.max(missing).as_py() or 0) > 0 else []
     if "left_out" in rows.column_names and rows.num_rows and not pc.sum(rows["bars"]).as_py():
-        said.append(_NO_BARS)
-    return [*said, id_runs.late(begins)] if begins else said
+        sentences.append(_NO_BARS)
+    return [*sentences, id_runs.late(begins)] if begins else sentences
 
 
 def _confined(pairs: Collection[str], wanted: Needs) -> Collection[str] | None:
