@@ -41,8 +41,8 @@ def book(
 ) -> None:
     """Show the recorded order book of a pair at a moment, and whether checksums prove it.
 
-    Books are archived every half hour: without --at it is the last state that is archived, with its age. What no
-    checksum proves is as received: levels below the best ten, and a message that no later one confirms.
+    Books are archived every half hour: without --at it is the last state that is archived, and its age is shown. What
+    no checksum proves is as received: levels below the best ten, and a message that no later one confirms.
     """
     moment = at or datetime.now(UTC).isoformat()
     clock: Clock = "time" if by == "time" else "received"

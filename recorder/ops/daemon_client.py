@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recorder.config import OpsConfig
-from recorder.ops.server import READY
+from recorder.ops.server import READY, SERVER
 
 TIMEOUT_S: Final = 2.0
 """Timeout: a daemon answers in milliseconds, and one that takes longer should be reported."""
@@ -49,6 +49,7 @@ def query_daemon(ops: OpsConfig, data: Path) -> DaemonReply | str:
         connection.request("GET", READY, headers=headers)
         answer = connection.getresponse()
         status, body = answer.status, answer.read(LONGEST)
+        server = answer.getheader("Server")
     except ConnectionRefusedError:
         return f"no daemon answers at {where}"
     except (OSError, http.client.HTTPException) as error:
@@ -57,6 +58,8 @@ def query_daemon(ops: OpsConfig, data: Path) -> DaemonReply | str:
         connection.close()
     if status == 401:
         return f"a daemon at {where} wants its token: set RECORDER_OPS__TOKEN"
+    if status == 404 and server == SERVER:
+        return f"what answers at {where} is the page of `recorder serve`, which records nothing"
     return _read(body, where, data)
 
 

@@ -41,12 +41,14 @@ _LAST_PORT: Final = 65_535
 HEALTH: Final = "/health"
 READY: Final = "/ready"
 METRICS: Final = "/metrics"
+SERVER: Final = "kraken-recorder"
+"""The name sent with each answer, without the versions of the libraries."""
 _SAFE: Final = {
     "Cache-Control": "no-store",
     "Connection": "close",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
-    "Server": "kraken-recorder",  # without the versions of the libraries
+    "Server": SERVER,
     "X-Content-Type-Options": "nosniff",
 }
 _BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n"

@@ -66,6 +66,12 @@ async def test_a_daemon_of_another_archive_is_not_taken_for_this_one_s(tmp_path:
         assert "records into another archive" in str(await asked(ops, tmp_path))
 
 
+async def test_the_page_of_serve_is_named_for_what_it_is(tmp_path: Path) -> None:
+    ops = OpsConfig(port=free_port())
+    async with serve(ops, None):
+        assert "the page of `recorder serve`, which records nothing" in str(await asked(ops, tmp_path))
+
+
 async def test_where_none_answers_one_sentence_says_so(tmp_path: Path) -> None:
     assert "no daemon answers at 127.0.0.1:" in str(await asked(OpsConfig(port=free_port()), tmp_path))
     assert "ops.port is 0" in str(await asked(OpsConfig(port=0), tmp_path))
