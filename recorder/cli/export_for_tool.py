@@ -30,6 +30,7 @@ _SHOWN: Final = 20
 _NOTES: Final = {
     "rows_without_receive_time": "rows without a receive time count as received when made",
     "receive_times_raised": "receive times raised to that of the row before",
+    "rows_of_overlapping_sessions": "rows left out, received while an earlier session was under way",
     "receive_times_shifted_us": "µs added to all receive times: the host's clock was behind",
     "incomplete_candles": "not complete",
     "missing": "trades missing",

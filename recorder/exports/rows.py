@@ -6,7 +6,7 @@ Contains where an export stops because rows are missing, and what its sidecar re
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -18,6 +18,7 @@ import pyarrow as pa
 from recorder.errors import UsageError
 from recorder.exports.book_stream import BookStream
 from recorder.exports.local_times import UNKNOWN, Times
+from recorder.exports.overlaps import OneSession
 from recorder.exports.request import Kind, Request
 from recorder.lazy_imports import pc
 from recorder.query import arguments, recorded_books, recorded_quotes
@@ -59,6 +60,8 @@ _LISTED: Final = """
     WHERE pair = $pair
     ORDER BY valid_from DESC
 """
+_OVERLAPPING: Final = "rows_of_overlapping_sessions"
+"""The fact that tells how many rows are left out, since an earlier session of the pair was under way."""
 _SHOWN: Final = 3
 """Pairs in a message."""
 
@@ -132,9 +135,12 @@ class Rows:
         return self._archive.batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=exact)
 
     def quotes(self, pair: str, *, exact: bool) -> Iterator[pa.Table]:
-        """Yield quotes by session and message, with the columns of :meth:`Archive.quotes`."""
+        """Yield quotes of one session at a time, by message, with the columns of :meth:`Archive.quotes`."""
         start, stop = self.request.start, self.request.stop
-        return self._archive.quote_batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=exact)
+        return _of_one_session(
+            pair,
+            self._archive.quote_batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=exact),
+        )
 
     def candles(self, pair: str, timeframe: str, *, exact: bool) -> Iterator[pa.Table]:
         """Yield candles by time, with the columns of :meth:`Archive.candles`; bars without trades have no row."""
@@ -153,10 +159,11 @@ class Rows:
             at_us += BATCH * width_us
 
     def book(self, pair: str, *, exact: bool) -> Iterator[BookBatch]:
-        """Yield the rows of a book by session, message and position, from the first whole book on."""
+        """Yield the rows of a book, of one session at a time, by message and position, from a whole book on."""
         stream, start, stop = BookStream(self._refuted(pair)), self.request.start, self.request.stop
-        for found in self._archive.book_batches(
-            pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=exact
+        for found in _of_one_session(
+            pair,
+            self._archive.book_batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=exact),
         ):
             whole = pc.is_in(found["kind"].cast(pa.string()), pa.array(["snapshot", "checkpoint"])).to_numpy()
             session, message = (found[name].to_numpy() for name in ("session", "message"))
@@ -227,7 +234,7 @@ class Tally:
         self.rows += rows.num_rows
 
     def _report(self, attrs: Mapping[str, Any]) -> None:
-        for name in ("missing", "begins", "unknown", "outside"):
+        for name in ("missing", "begins", "unknown", "outside", _OVERLAPPING):
             for value in attrs.get(name, {}).values():
                 if value:
                     self._facts[name] = value
@@ -238,6 +245,18 @@ class Tally:
         if self._incomplete:
             found["incomplete_candles"] = self._incomplete
         return found
+
+
+def _of_one_session(pair: str, batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows that were received while no earlier session was under way; report the others in the metadata."""
+    one = OneSession()
+    for found in batches:
+        kept = one.choose(found["session"].to_numpy(), micros(found, "received"))
+        metadata = dict(found.schema.metadata or {})
+        if one.left_out:
+            facts = json.loads(metadata.get(METADATA, b"{}")) | {_OVERLAPPING: {pair: one.left_out}}
+            metadata[METADATA] = json.dumps(facts).encode()
+        yield found.filter(pa.array(kept)).replace_schema_metadata(metadata)
 
 
 def micros(rows: pa.Table, column: str) -> Times:

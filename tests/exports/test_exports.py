@@ -39,7 +39,7 @@ from recorder.exports.nautilus import Nautilus
 from recorder.exports.request import Kind, Request, Target, file_names
 from recorder.exports.tardis_csv import TardisCsv
 from recorder.query.connect import Archive, connect
-from tests.archives import START_US, at_us, book_row, minute, trade, writing
+from tests.archives import START_US, at_us, book_row, minute, quote, trade, writing
 from tests.end_to_end.harness import REPOSITORY
 from tests.exports.sample import BEHIND_US, HOLE, LATENCY_US, MIDNIGHT, MIDNIGHT_US, PAIRS, build
 
@@ -194,6 +194,31 @@ def test_a_message_that_is_missing_before_the_range_does_not_end_an_export(tmp_p
             written(opened, tmp_path / "data", TardisCsv(), tmp_path / "x", **how)
         later = written(opened, tmp_path / "data", TardisCsv(), tmp_path / "y", start=minute(3).isoformat(), **how)
     assert series(later, "BTC/USD", "book")["complete"]
+
+
+def test_of_sessions_that_overlap_one_is_exported_at_a_time(tmp_path: Path) -> None:
+    """As two recorders leave them in a merged archive; the second one's book goes on at its checkpoint."""
+    second_us = 1_000_000
+    with writing(tmp_path / "data") as archive:
+        archive.append([trade(1)])
+        for first_s, count in ((0, 10), (5, 12)):
+            begins_us = START_US + first_s * second_us
+            times = [begins_us + number * second_us + first_s for number in range(count)]
+            archive.quoted([quote(begins_us, number, at_us) for number, at_us in enumerate(times)])
+            kinds: dict[int, BookKind] = {0: "snapshot", 8: "checkpoint"}
+            archive.booked(
+                [
+                    book_row(begins_us, number, at_us, str(100 + number), kind=kinds.get(number, "update"))
+                    for number, at_us in enumerate(times)
+                ]
+            )
+    with connect(tmp_path / "data") as opened:
+        told = written(opened, tmp_path / "data", TardisCsv(), tmp_path / "t", pairs=("BTC/USD",))
+    quotes, book = (series(told, "BTC/USD", kind) for kind in ("quotes", "book"))
+    assert (quotes["rows"], quotes["rows_of_overlapping_sessions"]) == (10 + 12 - 4, 4)
+    # The first one's checkpoint repeats what is known.
+    assert (book["rows"], book["rows_of_overlapping_sessions"]) == (9 + 4, 4)
+    assert not {"receive_times_raised"} & (quotes.keys() | book.keys())
 
 
 def test_what_cannot_be_exported_is_refused_in_one_sentence(archive: Archive, data: Path, tmp_path: Path) -> None:
