@@ -158,7 +158,7 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the release and exit.")
     ] = False,
 ) -> None:
-    """Record Kraken's public trades into plain Parquet: complete, exact and provable.
+    """Record Kraken's public trades, candles, quotes and books into plain Parquet: complete, exact and provable.
 
     Exit codes: 0 success, 1 a check failed, 2 usage or configuration, 3 another recorder holds the archive, 4 the disk,
     130 interrupted.

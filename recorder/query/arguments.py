@@ -248,7 +248,7 @@ def pair(name: str, held: Collection[str], *, of: str = "trades") -> str:
         more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
         hint = f"it holds {', '.join(sorted(held)[:_SHOWN])}{more}"
     else:
-        hint = "it holds none of any pair yet"
+        hint = "it holds none of any pair yet, and what was received lately comes with the next drain"
     raise UsageError(f"the archive holds no {of} of {name!r}; {hint}")
 
 

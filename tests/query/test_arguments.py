@@ -74,7 +74,7 @@ def test_what_does_not_exist_is_refused_with_what_does() -> None:
         ("BTCUSD", ["BTC/USD"], "did you mean BTC/USD"),
         ("SOL/EUR", ["XYZ/ABC"], "it holds XYZ/ABC"),
         ("SOL/EUR", [f"{n:03d}/QQQ" for n in range(12)], "009/QQQ and 2 more"),
-        ("SOL/EUR", [], "it holds none of any pair yet"),
+        ("SOL/EUR", [], "it holds none of any pair yet, and what was received lately comes with the next drain"),
     ],
 )
 def test_a_pair_that_is_not_held_is_refused_with_those_that_are(name: str, held: list[str], hint: str) -> None:
